@@ -1,0 +1,77 @@
+// Package store says what a store of answers is: Store, Entry and the codec by
+// which an Entry becomes bytes. The stores themselves live in packages of
+// their own (store/memory, store/redis); Tiered puts one in front of another.
+//
+// A store never decides whether an answer may be used: it hands out what it
+// has, and package policy reads the Lifetime.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"jaegis-proxy/cachekey"
+	"jaegis-proxy/policy"
+)
+
+// ErrNotFound is what Get returns for a miss. Any other error is an outage.
+var ErrNotFound = errors.New("not found")
+
+// ErrTooLarge is what Put returns for an entry that the store will not hold.
+var ErrTooLarge = errors.New("entry too large for this store")
+
+// Store holds answers by key. It is safe for concurrent use. An entry is gone
+// at its Lifetime's Expiry, or sooner when room is needed.
+type Store interface {
+	Get(ctx context.Context, key cachekey.Key) (*Entry, error)
+	Put(ctx context.Context, key cachekey.Key, e *Entry) error
+	Delete(ctx context.Context, key cachekey.Key) error
+}
+
+// Field is one header field line.
+type Field struct{ Name, Value string }
+
+// Entry is one stored answer. It is immutable once it has been given to Put or
+// returned by Get: many requests read it at the same time.
+type Entry struct {
+	Status int
+	Header []Field // end-to-end fields as the upstream sent them, in order; framing fields are not among them
+
+	Lifetime policy.Lifetime
+
+	// Vary, when not empty, makes this entry a signpost and not an answer: the
+	// request headers named select among variants, each stored under
+	// cachekey.Variant of this entry's key.
+	Vary []string
+
+	// Coding is the content coding that Body has by our own doing ("gzip",
+	// "zstd") on top of what the upstream's Content-Encoding says; empty when
+	// Body is as the upstream sent it.
+	Coding string
+	Body   []byte
+	Length int64 // length of the body as the upstream sent it, before Coding
+
+	Tags         []string      // names for purging
+	UpstreamTime time.Duration // what the upstream took: the time a hit saves
+
+	// Source names the store that returned the entry ("memory", "redis"). It
+	// is not part of the stored form.
+	Source string
+}
+
+// Size is the memory that the entry takes, in bytes, near enough to bound a
+// store by.
+func (e *Entry) Size() int64 {
+	n := int64(256 + len(e.Body) + len(e.Coding))
+	for _, f := range e.Header {
+		n += int64(len(f.Name) + len(f.Value) + 32)
+	}
+	for _, s := range e.Vary {
+		n += int64(len(s) + 16)
+	}
+	for _, s := range e.Tags {
+		n += int64(len(s) + 16)
+	}
+	return n
+}
