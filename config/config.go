@@ -1,0 +1,166 @@
+// Package config is the proxy's configuration: the tree, its defaults, how it
+// is read (defaults, then a YAML file, then the environment, then flags), what
+// makes it valid, and how it is printed.
+//
+// It knows nothing of the parts that it configures: the tree holds plain
+// values, and the commands hand them to the parts. A Config is read-only once
+// it has been loaded and may then be shared by any number of goroutines.
+package config
+
+// Config is the whole tree. Default gives its defaults.
+type Config struct {
+	Listen          string              `yaml:"listen"` // host:port of the public listener
+	Admin           Admin               `yaml:"admin"`
+	Upstreams       map[string]Upstream `yaml:"upstreams"`
+	DefaultUpstream string              `yaml:"default_upstream"` // for requests that match no route; empty: they get 404
+	Cache           Cache               `yaml:"cache"`
+	Routes          []Route             `yaml:"routes"` // the first match wins
+	Spool           Spool               `yaml:"spool"`
+	Limits          Limits              `yaml:"limits"`
+	ShutdownTimeout Duration            `yaml:"shutdown_timeout"` // how long running requests may take to end
+	Log             Log                 `yaml:"log"`
+	Telemetry       Telemetry           `yaml:"telemetry"`
+}
+
+// Admin is the second listener.
+type Admin struct {
+	Listen string `yaml:"listen"` // host:port; empty: no admin listener
+	Token  Secret `yaml:"token"`  // bearer token; required off loopback
+}
+
+// Upstream is one API that requests are forwarded to. DefaultUpstream gives
+// its defaults.
+type Upstream struct {
+	URL              string            `yaml:"url"`
+	Preset           string            `yaml:"preset"`             // a well-known API, see Presets; empty: none
+	ConnectTimeout   Duration          `yaml:"connect_timeout"`    // name lookup, dial and TLS handshake
+	FirstByteTimeout Duration          `yaml:"first_byte_timeout"` // request sent to response head
+	IdleTimeout      Duration          `yaml:"idle_timeout"`       // the longest silence inside a response body
+	TotalTimeout     Duration          `yaml:"total_timeout"`      // the whole exchange
+	Headers          map[string]Secret `yaml:"headers"`            // set on every request, in place of the client's
+	PreserveHost     bool              `yaml:"preserve_host"`      // send the client's Host instead of the URL's
+	CAFile           string            `yaml:"ca_file"`            // PEM; empty: the system's roots
+}
+
+// Cache says where answers are kept and for how long.
+type Cache struct {
+	Enabled        bool                `yaml:"enabled"`
+	Redis          Redis               `yaml:"redis"`
+	Stores         map[string]Redis    `yaml:"stores"` // namespace -> a Redis of its own
+	Memory         Memory              `yaml:"memory"`
+	TTL            map[string]Duration `yaml:"ttl"` // namespace -> how long an answer is fresh
+	Compression    Compression         `yaml:"compression"`
+	KeySecret      Secret              `yaml:"key_secret"`      // keys the hash of credentials; empty: an unkeyed hash
+	UncacheableTTL Duration            `yaml:"uncacheable_ttl"` // how long "this cannot be stored" is remembered
+	Queue          Queue               `yaml:"queue"`
+}
+
+// Redis is one Redis endpoint. DefaultRedis gives its defaults.
+type Redis struct {
+	URL            SecretURL `yaml:"url"` // redis:// or rediss://; empty: no Redis
+	Username       string    `yaml:"username"`
+	Password       Secret    `yaml:"password"`
+	DB             int       `yaml:"db"`
+	MaxConnections int       `yaml:"max_connections"`
+	RetryOnTimeout bool      `yaml:"retry_on_timeout"`
+	SocketTimeout  Duration  `yaml:"socket_timeout"` // one write, or a read of a large value
+	Budget         Duration  `yaml:"budget"`         // one lookup; past it the request goes on without Redis
+	Mode           string    `yaml:"mode"`           // "single"
+	Addresses      []string  `yaml:"addresses"`      // for modes that this version does not have
+	TLS            TLS       `yaml:"tls"`            // counts for rediss:// only
+}
+
+// TLS names PEM files. All are optional; a certificate needs its key.
+type TLS struct {
+	CAFile   string `yaml:"ca_file"`
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+// Memory is the store inside the process.
+type Memory struct {
+	MaxBytes Size `yaml:"max_bytes"` // 0 turns it off
+}
+
+// Compression is how answers are stored.
+type Compression struct {
+	Enabled   bool   `yaml:"enabled"`
+	Algorithm string `yaml:"algorithm"` // "gzip" or "zstd"
+	Level     int    `yaml:"level"`     // gzip 1 to 9, zstd 1 to 22
+	MinSize   Size   `yaml:"min_size"`  // smaller bodies are stored as they are
+}
+
+// Queue holds answers on their way to the store.
+type Queue struct {
+	MaxBytes Size `yaml:"max_bytes"` // what does not fit is not stored
+	Workers  int  `yaml:"workers"`
+}
+
+// Route is one rule of what is cached and how. DefaultRoute gives its
+// defaults.
+type Route struct {
+	Name                 string   `yaml:"name"`
+	Match                Match    `yaml:"match"`
+	Upstream             string   `yaml:"upstream"`
+	Namespace            string   `yaml:"namespace"`
+	TTL                  Duration `yaml:"ttl"` // left out: cache.ttl of the namespace
+	StaleWhileRevalidate Duration `yaml:"stale_while_revalidate"`
+	StaleIfError         Duration `yaml:"stale_if_error"`
+	Scope                string   `yaml:"scope"`             // "credential" or "public"
+	Freshness            string   `yaml:"freshness"`         // "route" or "origin"
+	OverrideNoStore      bool     `yaml:"override_no_store"` // with freshness "route": store even what says no-store
+	Protocol             string   `yaml:"protocol"`          // "none"
+	OnAbandon            string   `yaml:"on_abandon"`        // "finish" or "cancel"
+	Key                  Key      `yaml:"key"`
+	MaxRequestBytes      Size     `yaml:"max_request_bytes"` // larger requests are refused
+	MaxObjectBytes       Size     `yaml:"max_object_bytes"`  // larger answers are streamed and not stored
+}
+
+// Match selects requests; what is empty matches every request.
+type Match struct {
+	Hosts   []string `yaml:"hosts"`   // without port
+	Methods []string `yaml:"methods"` // upper case
+	Path    string   `yaml:"path"`    // exact, or a prefix that ends in *
+}
+
+// Key says which parts of a request make its key.
+type Key struct {
+	Body        string   `yaml:"body"`        // "auto", "json", "multipart", "form" or "raw"
+	Ignore      []string `yaml:"ignore"`      // JSON pointers (RFC 6901) that are left out
+	Headers     []string `yaml:"headers"`     // headers that are put in
+	Credentials []string `yaml:"credentials"` // headers that identify the caller
+	Query       KeyQuery `yaml:"query"`
+}
+
+// KeyQuery says which parameters are left out of the key.
+type KeyQuery struct {
+	Ignore []string `yaml:"ignore"`
+}
+
+// Spool is where bodies go that are too large for memory.
+type Spool struct {
+	Memory   Size   `yaml:"memory"`    // of one body
+	Dir      string `yaml:"dir"`       // empty: the system's directory for temporary files
+	MaxBytes Size   `yaml:"max_bytes"` // of all files together
+}
+
+// Limits guard the public listener.
+type Limits struct {
+	MaxHeaderBytes Size     `yaml:"max_header_bytes"`
+	HeaderTimeout  Duration `yaml:"header_timeout"` // the whole request head
+	BodyTimeout    Duration `yaml:"body_timeout"`   // the longest silence while a request body is read
+	IdleTimeout    Duration `yaml:"idle_timeout"`   // between two requests
+	WriteTimeout   Duration `yaml:"write_timeout"`  // the longest stall of one write
+	MaxConnections int      `yaml:"max_connections"`
+}
+
+// Log is the process's log.
+type Log struct {
+	Level  string `yaml:"level"`  // "debug", "info", "warn" or "error"
+	Format string `yaml:"format"` // "text" or "json"
+}
+
+// Telemetry is where traces go.
+type Telemetry struct {
+	OTLPEndpoint SecretURL `yaml:"otlp_endpoint"` // http:// or https://; empty: what OTEL_* says
+}
