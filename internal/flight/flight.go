@@ -1,0 +1,301 @@
+// Package flight is one upstream response on its way to many readers:
+// streaming, coalescing and recording are this one mechanism.
+//
+// A leader fetches the response and calls Start, Write and Close; readers come
+// at any moment and read every byte from the first one, at their own speed.
+// Nobody polls and no reader holds up another.
+//
+//	state     entered by          readers get              joinable
+//	waiting   Join or New         nothing yet (Head waits) yes
+//	flowing   Start               head, bytes so far       until sealed
+//	ended     Close(nil)          all bytes, then io.EOF   until forgotten
+//	cut       Close(err)          bytes so far, then err   no
+//
+// Sealed is a property beside the state: a sealed flight admits no further
+// readers, so bytes that all its readers have passed are given up and memory
+// stays bounded however long the body is. A flight is sealed when it will not
+// be stored or when there is no room to keep all of it.
+//
+// The package knows nothing of HTTP: H is what a head is, V what the leader
+// makes of the whole (see Settle).
+package flight
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"jaegis-proxy/internal/spool"
+)
+
+// ErrAbandoned is given to a leader whose readers have all gone and who has
+// nothing to finish for.
+var ErrAbandoned = errors.New("abandoned by all readers")
+
+// Flight is one response in flight. All methods are safe for concurrent use,
+// but Start, Write, Close, Settle and Done are for the leader alone.
+type Flight[H, V any] struct {
+	body    *spool.Spool
+	window  int64 // how far a sealed flight may run ahead of its fastest reader
+	settled chan struct{}
+	cancel  context.CancelCauseFunc // ends the leader's work
+
+	mu        sync.Mutex
+	wake      chan struct{} // closed at the next change; nil while nobody waits
+	head      *H
+	size      int64
+	ended     bool
+	err       error
+	value     V
+	sealed    bool
+	whole     bool // a reader needs the whole body at once: do not hold the leader back
+	abandon   bool // the leader stops when nobody reads
+	abandoned bool
+	held      bool // the leader may still need the body
+	seats     int  // callers that joined and have not left
+	readers   map[*Reader[H, V]]struct{}
+	front     int64 // how far the fastest reader has come
+	released  int64 // bytes below this were given up
+}
+
+// Options are for a new flight.
+type Options struct {
+	Body    *spool.Spool            // where the bytes go; the flight owns it
+	Window  int64                   // bytes that a sealed flight may run ahead of its fastest reader
+	Cancel  context.CancelCauseFunc // called when the leader's work is of no more use
+	Abandon bool                    // stop the leader as soon as nobody reads, even if the answer could be stored
+}
+
+// New gives a flight of its own, outside any group, with one seat taken.
+func New[H, V any](o Options) *Flight[H, V] {
+	return &Flight[H, V]{
+		body: o.Body, window: o.Window, cancel: o.Cancel, abandon: o.Abandon,
+		settled: make(chan struct{}), held: true, seats: 1, readers: map[*Reader[H, V]]struct{}{},
+	}
+}
+
+// changedLocked wakes everybody who waits.
+func (f *Flight[H, V]) changedLocked() {
+	if f.wake != nil {
+		close(f.wake)
+		f.wake = nil
+	}
+}
+
+// waitLocked waits for the next change, without the lock.
+func (f *Flight[H, V]) waitLocked(ctx context.Context) error {
+	if f.wake == nil {
+		f.wake = make(chan struct{})
+	}
+	wake := f.wake
+	f.mu.Unlock()
+	defer f.mu.Lock()
+	select {
+	case <-wake:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Start gives the head to everybody who waits for it. A flight that is sealed
+// from the start will not be stored.
+func (f *Flight[H, V]) Start(head H, seal bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.head = &head
+	f.sealed = f.sealed || seal
+	f.changedLocked()
+	f.stopIfUselessLocked()
+}
+
+// Write appends p to the body. It waits only when the flight is sealed and its
+// fastest reader is a window behind, or when there is no room left.
+func (f *Flight[H, V]) Write(ctx context.Context, p []byte) error {
+	for len(p) > 0 {
+		if err := f.makeWay(ctx); err != nil {
+			return err
+		}
+		n, err := f.body.Write(p)
+		p = p[n:]
+		f.mu.Lock()
+		f.size += int64(n)
+		if err != nil {
+			f.sealed = true
+			err = f.waitForRoomLocked(ctx, err)
+		}
+		f.changedLocked()
+		f.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeWay gives up what all readers of a sealed flight have passed, and waits
+// while its fastest reader is too far behind.
+func (f *Flight[H, V]) makeWay(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.sealed && !f.whole && f.size-f.front >= f.window && len(f.readers) > 0 {
+		if err := f.waitLocked(ctx); err != nil {
+			return err
+		}
+	}
+	f.releaseLocked()
+	return nil
+}
+
+// releaseLocked gives up the bytes of a sealed flight that nobody will read
+// any more, and says whether there were any.
+func (f *Flight[H, V]) releaseLocked() bool {
+	low := f.slowestLocked()
+	if !f.sealed || f.whole || low <= f.released {
+		return false
+	}
+	f.released = low
+	f.body.Release(low)
+	return true
+}
+
+// waitForRoomLocked waits until readers have passed bytes that could be given
+// up. Without any prospect of that it gives the spool's own error.
+func (f *Flight[H, V]) waitForRoomLocked(ctx context.Context, full error) error {
+	for !f.releaseLocked() {
+		if f.whole || f.seats == 0 || f.released == f.size {
+			return full
+		}
+		f.changedLocked()
+		if err := f.waitLocked(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// slowestLocked is the offset below which nobody will read any more. A seat
+// without a reader may still want the first byte.
+func (f *Flight[H, V]) slowestLocked() int64 {
+	if f.seats > len(f.readers) {
+		return 0
+	}
+	low := f.size
+	for r := range f.readers {
+		low = min(low, r.off)
+	}
+	return low
+}
+
+// Close ends the body: whole with nil, cut short with an error, which readers
+// get once they have read the bytes that came.
+func (f *Flight[H, V]) Close(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended {
+		return
+	}
+	f.ended, f.err = true, err
+	f.changedLocked()
+}
+
+// Settle says what became of the answer; whoever waits on Settled goes on. It
+// must be called once, after Close.
+func (f *Flight[H, V]) Settle(v V) {
+	f.mu.Lock()
+	f.value = v
+	f.mu.Unlock()
+	close(f.settled)
+}
+
+// Done says that the leader needs the body no more and that nobody can join
+// any more: the body goes with its last reader.
+func (f *Flight[H, V]) Done() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held = false
+	f.closeBodyLocked()
+}
+
+// Settled is closed once the leader has settled.
+func (f *Flight[H, V]) Settled() <-chan struct{} { return f.settled }
+
+// Value is what the leader settled on; the zero value before.
+func (f *Flight[H, V]) Value() V {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.value
+}
+
+// Ended says whether all bytes have come: no reader will have to wait for the
+// upstream.
+func (f *Flight[H, V]) Ended() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ended
+}
+
+// Body gives the whole body, for the leader between Close and Done.
+func (f *Flight[H, V]) Body() ([]byte, error) { return f.body.Bytes() }
+
+// Size is the number of bytes that have come so far.
+func (f *Flight[H, V]) Size() int64 { return f.body.Size() }
+
+// Seal stops further callers from joining: the answer will not be stored.
+func (f *Flight[H, V]) Seal() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sealed = true
+	f.stopIfUselessLocked()
+}
+
+// Sealed says whether the flight admits no further readers.
+func (f *Flight[H, V]) Sealed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sealed
+}
+
+// sit takes a seat for one more caller; false when it is too late for that.
+func (f *Flight[H, V]) sit() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.sealed || f.abandoned || f.ended && f.err != nil {
+		return false
+	}
+	f.seats++
+	return true
+}
+
+// Leave gives a seat back without reading.
+func (f *Flight[H, V]) Leave() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leaveLocked()
+}
+
+func (f *Flight[H, V]) leaveLocked() {
+	f.seats--
+	f.stopIfUselessLocked()
+	f.changedLocked()
+	f.closeBodyLocked()
+}
+
+// stopIfUselessLocked ends the leader's work when nobody reads and nothing
+// would be stored.
+func (f *Flight[H, V]) stopIfUselessLocked() {
+	if f.seats > 0 || f.ended || f.abandoned || !f.sealed && !f.abandon {
+		return
+	}
+	f.abandoned = true
+	if f.cancel != nil {
+		f.cancel(ErrAbandoned)
+	}
+}
+
+// closeBodyLocked frees the body once nobody can want it.
+func (f *Flight[H, V]) closeBodyLocked() {
+	if !f.held && f.seats == 0 {
+		_ = f.body.Close() // an unlinked file: nothing to lose
+	}
+}

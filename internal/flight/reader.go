@@ -1,0 +1,130 @@
+package flight
+
+import (
+	"context"
+	"io"
+)
+
+// Head waits for the head. The error is the leader's, when it failed before
+// there was one, or the context's.
+func (f *Flight[H, V]) Head(ctx context.Context) (H, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.head == nil {
+		if f.ended {
+			var none H
+			return none, f.err
+		}
+		if err := f.waitLocked(ctx); err != nil {
+			var none H
+			return none, err
+		}
+	}
+	return *f.head, nil
+}
+
+// Wait waits for the end of the body and gives its size, and asks the leader
+// not to wait for readers until then. The error is why the body was cut, or
+// the context's.
+func (f *Flight[H, V]) Wait(ctx context.Context) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.whole = true
+	f.changedLocked()
+	for !f.ended {
+		if err := f.waitLocked(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return f.size, f.err
+}
+
+// Reader reads the body from its first byte. It is for one goroutine.
+type Reader[H, V any] struct {
+	f       *Flight[H, V]
+	ctx     context.Context
+	off     int64 // guarded by f.mu
+	scratch []byte
+}
+
+// Reader turns a seat into a reader, whose Close gives the seat back. Reads
+// end early when ctx does.
+func (f *Flight[H, V]) Reader(ctx context.Context) *Reader[H, V] {
+	r := &Reader[H, V]{f: f, ctx: ctx}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readers[r] = struct{}{}
+	return r
+}
+
+// await waits for bytes and gives the offset of the first one. At the end the
+// error is io.EOF, or the one with which the body was cut.
+func (r *Reader[H, V]) await() (off int64, err error) {
+	f := r.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for r.off == f.size {
+		if f.ended && f.err == nil {
+			return 0, io.EOF
+		}
+		if f.ended {
+			return 0, f.err
+		}
+		if err := f.waitLocked(r.ctx); err != nil {
+			return 0, err
+		}
+	}
+	return r.off, nil
+}
+
+// advance records how far the reader has come and, when the leader may be
+// waiting for that, says so.
+func (r *Reader[H, V]) advance(n int) {
+	f := r.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.off += int64(n)
+	f.front = max(f.front, r.off)
+	if f.sealed {
+		f.changedLocked()
+	}
+}
+
+// Next waits for bytes and gives those that are there, as a slice that stays
+// good until the following call and must not be written to. At the end it
+// gives io.EOF, or the error with which the body was cut.
+func (r *Reader[H, V]) Next() ([]byte, error) {
+	off, err := r.await()
+	if err != nil {
+		return nil, err
+	}
+	b, err := r.f.body.Next(&r.scratch, off)
+	r.advance(len(b))
+	return b, err
+}
+
+// Read implements io.Reader, with the errors of Next.
+func (r *Reader[H, V]) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	off, err := r.await()
+	if err != nil {
+		return 0, err
+	}
+	b, err := r.f.body.Next(&p, off)
+	n := copy(p, b)
+	r.advance(n)
+	return n, err
+}
+
+// Close gives the reader's seat back. It may be called more than once.
+func (r *Reader[H, V]) Close() {
+	f := r.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.readers[r]; ok {
+		delete(f.readers, r)
+		f.leaveLocked()
+	}
+}

@@ -1,0 +1,302 @@
+// Package spool holds a body of unknown size in bounded memory and, past that
+// bound, in a temporary file. One goroutine appends; any number read what is
+// there, from any offset, as often as they like.
+//
+// It knows nothing of HTTP and never waits: who must wait for more bytes, or
+// for room, does so in package flight.
+package spool
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+)
+
+// ErrFull is returned by Write when neither memory nor disk has room. What was
+// written before it stays readable, and Release may make room again.
+var ErrFull = errors.New("spool is full")
+
+// Store makes spools that share one bound on disk space. The zero value has no
+// memory and no disk. It is safe for concurrent use.
+type Store struct {
+	Memory  int64  // bytes of memory for each spool
+	Dir     string // where temporary files go; empty means os.TempDir
+	MaxDisk int64  // bytes of disk for all spools together
+
+	disk atomic.Int64
+}
+
+// Disk is the number of bytes that all spools of the store hold on disk.
+func (st *Store) Disk() int64 { return st.disk.Load() }
+
+// New gives an empty spool. sizeHint is the expected size in bytes, or
+// negative when it is not known: a body of known size that fits into memory
+// takes one allocation.
+func (st *Store) New(sizeHint int64) *Spool {
+	return &Spool{store: st, hint: sizeHint}
+}
+
+// An extent is a run of bytes in one place.
+type extent struct {
+	start int64
+	size  int64
+	mem   []byte // its bytes, when in memory; len(mem) == size
+}
+
+func (e *extent) end() int64 { return e.start + e.size }
+
+// Spool is one body. Write and Close are for its single writer; everything
+// else may be called by anyone at any time. Bytes below Size never change, so
+// a slice that was handed out stays good for as long as it is held.
+type Spool struct {
+	store *Store
+	hint  int64
+
+	mu      sync.RWMutex
+	extents []extent // in order, without gaps; the first may start above 0 after Release
+	size    int64
+	memory  int64 // bytes reserved in memory
+	disk    int64 // bytes on disk
+	file    *os.File
+	closed  bool
+}
+
+// Size is the number of bytes written so far.
+func (s *Spool) Size() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.size
+}
+
+// Write appends p: to memory while there is room, then to disk. With ErrFull
+// or a disk error the first n bytes were written.
+func (s *Spool) Write(p []byte) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0, os.ErrClosed
+	}
+	for n < len(p) {
+		k := s.appendMemoryLocked(p[n:])
+		if k == 0 {
+			k, err = s.appendDiskLocked(p[n:])
+		}
+		n += k
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// appendMemoryLocked copies what fits into memory and says how much that was.
+func (s *Spool) appendMemoryLocked(p []byte) int {
+	if last := s.lastLocked(); last != nil && last.mem != nil && len(last.mem) < cap(last.mem) {
+		k := min(len(p), cap(last.mem)-len(last.mem))
+		last.mem = append(last.mem, p[:k]...)
+		last.size += int64(k)
+		s.size += int64(k)
+		return k
+	}
+	room := s.store.Memory - s.memory
+	if room <= 0 {
+		return 0
+	}
+	seg := min(s.segmentSizeLocked(len(p)), room)
+	s.memory += seg
+	s.extents = append(s.extents, extent{start: s.size, mem: make([]byte, 0, seg)})
+	return s.appendMemoryLocked(p)
+}
+
+// segmentSizeLocked is the size of the next piece of memory: all of the hint
+// for the first one, then growing with the body up to 64 KiB.
+func (s *Spool) segmentSizeLocked(want int) int64 {
+	const smallest, largest = 4 << 10, 64 << 10
+	if s.size == 0 && s.hint > 0 && s.hint <= s.store.Memory {
+		return s.hint
+	}
+	return min(max(smallest, int64(want), s.size), largest)
+}
+
+func (s *Spool) appendDiskLocked(p []byte) (int, error) {
+	k := int64(len(p))
+	if s.store.disk.Add(k) > s.store.MaxDisk {
+		s.store.disk.Add(-k)
+		return 0, ErrFull
+	}
+	n, err := s.writeFileLocked(p)
+	s.store.disk.Add(int64(n) - k)
+	s.disk += int64(n)
+	if n > 0 {
+		if last := s.lastLocked(); last != nil && last.mem == nil {
+			last.size += int64(n)
+		} else {
+			s.extents = append(s.extents, extent{start: s.size, size: int64(n)})
+		}
+		s.size += int64(n)
+	}
+	if err != nil {
+		return n, errors.Join(ErrFull, err)
+	}
+	return n, nil
+}
+
+// writeFileLocked writes p at the spool's present size. The file is unlinked
+// as soon as it exists, so it cannot outlive the process.
+func (s *Spool) writeFileLocked(p []byte) (int, error) {
+	if s.file == nil {
+		f, err := os.CreateTemp(s.store.Dir, "jaegis-spool-*")
+		if err != nil {
+			return 0, err
+		}
+		if err := os.Remove(f.Name()); err != nil {
+			return 0, errors.Join(err, f.Close())
+		}
+		s.file = f
+	}
+	return s.file.WriteAt(p, s.size)
+}
+
+func (s *Spool) lastLocked() *extent {
+	if len(s.extents) == 0 {
+		return nil
+	}
+	return &s.extents[len(s.extents)-1]
+}
+
+// Next gives the bytes at off that can be had at once: a slice of the spool's
+// own memory or, when they are on disk, up to len(*scratch) of them read into
+// *scratch, which is made when it is nil. The slice is empty when off is the
+// present size, and must not be written to.
+func (s *Spool) Next(scratch *[]byte, off int64) ([]byte, error) {
+	s.mu.RLock()
+	e, ok := s.findLocked(off)
+	file := s.file
+	s.mu.RUnlock()
+	switch {
+	case !ok:
+		return nil, os.ErrClosed
+	case off == e.end():
+		return nil, nil
+	case e.mem != nil:
+		return e.mem[off-e.start:], nil
+	}
+	if *scratch == nil {
+		*scratch = make([]byte, 32<<10)
+	}
+	b := (*scratch)[:min(int64(len(*scratch)), e.end()-off)]
+	n, err := file.ReadAt(b, off)
+	if n > 0 {
+		err = nil
+	}
+	return b[:n], err
+}
+
+// findLocked gives the extent that holds off, or the last one for the end.
+func (s *Spool) findLocked(off int64) (extent, bool) {
+	if s.closed || off > s.size {
+		return extent{}, false
+	}
+	for i := len(s.extents) - 1; i >= 0; i-- {
+		if e := s.extents[i]; e.start <= off {
+			return e, true
+		}
+	}
+	return extent{}, s.size == 0 || len(s.extents) == 0 && off == s.size
+}
+
+// ReadAt implements io.ReaderAt over the bytes written so far.
+func (s *Spool) ReadAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) {
+		rest := p[n:]
+		b, err := s.Next(&rest, off+int64(n))
+		if err != nil {
+			return n, err
+		}
+		if len(b) == 0 {
+			return n, io.EOF
+		}
+		n += copy(rest, b)
+	}
+	return n, nil
+}
+
+// Bytes gives the whole body in one piece: the spool's own memory when it lies
+// there in one piece, a copy otherwise. The slice must not be written to.
+func (s *Spool) Bytes() ([]byte, error) {
+	s.mu.RLock()
+	size, first := s.size, extent{}
+	if len(s.extents) == 1 {
+		first = s.extents[0]
+	}
+	s.mu.RUnlock()
+	if first.mem != nil && first.start == 0 && cap(first.mem) <= 2*len(first.mem) {
+		return first.mem, nil
+	}
+	b := make([]byte, size)
+	n, err := s.ReadAt(b, 0)
+	if int64(n) == size {
+		err = nil
+	}
+	return b, err
+}
+
+// Release says that bytes below off will not be read again; whole runs below
+// it are given up.
+func (s *Spool) Release(off int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := 0
+	for ; i < len(s.extents) && s.extents[i].end() <= off; i++ {
+		e := &s.extents[i]
+		if e.mem == nil && i == len(s.extents)-1 {
+			break // still growing
+		}
+		s.memory -= int64(cap(e.mem))
+		if e.mem == nil {
+			s.dropDiskLocked(e.size)
+			punchHole(s.file, e.start, e.size)
+		}
+	}
+	s.extents = append(s.extents[:0:0], s.extents[i:]...)
+	if len(s.extents) > 0 {
+		s.trimDiskLocked(&s.extents[0], off)
+	}
+}
+
+// trimDiskLocked gives up the part of a run on disk that lies below off, in
+// steps of a megabyte.
+func (s *Spool) trimDiskLocked(e *extent, off int64) {
+	const step = 1 << 20
+	n := (min(off, e.end()) - e.start) / step * step
+	if e.mem != nil || n <= 0 {
+		return
+	}
+	punchHole(s.file, e.start, n)
+	e.start, e.size = e.start+n, e.size-n
+	s.dropDiskLocked(n)
+}
+
+func (s *Spool) dropDiskLocked(n int64) {
+	s.disk -= n
+	s.store.disk.Add(-n)
+}
+
+// Close gives up memory and file. Slices that were handed out stay good; later
+// reads fail with os.ErrClosed. It may be called more than once.
+func (s *Spool) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.dropDiskLocked(s.disk)
+	s.extents = nil
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Close()
+}
