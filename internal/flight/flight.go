@@ -109,28 +109,34 @@ func (f *Flight[H, V]) Start(head H, seal bool) {
 	f.stopIfUselessLocked()
 }
 
-// Write appends p to the body. It waits only when the flight is sealed and its
+// Write appends p to the body; with last, p ends it, and no reader sees its
+// final byte before the end. It waits only when the flight is sealed and its
 // fastest reader is a window behind, or when there is no room left.
-func (f *Flight[H, V]) Write(ctx context.Context, p []byte) error {
-	for len(p) > 0 {
+func (f *Flight[H, V]) Write(ctx context.Context, p []byte, last bool) error {
+	for {
 		if err := f.makeWay(ctx); err != nil {
 			return err
 		}
-		n, err := f.body.Write(p)
-		p = p[n:]
-		f.mu.Lock()
-		f.size += int64(n)
-		if err != nil {
-			f.sealed = true
-			err = f.waitForRoomLocked(ctx, err)
-		}
-		f.changedLocked()
-		f.mu.Unlock()
-		if err != nil {
+		n, err := f.append(ctx, p, last)
+		if p = p[n:]; err != nil || len(p) == 0 {
 			return err
 		}
 	}
-	return nil
+}
+
+// append writes what there is room for.
+func (f *Flight[H, V]) append(ctx context.Context, p []byte, last bool) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, err := f.body.Write(p)
+	f.size += int64(n)
+	f.ended = f.ended || last && n == len(p)
+	if err != nil {
+		f.sealed = true
+		err = f.waitForRoomLocked(ctx, err)
+	}
+	f.changedLocked()
+	return n, err
 }
 
 // makeWay gives up what all readers of a sealed flight have passed, and waits
