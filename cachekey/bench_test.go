@@ -1,0 +1,112 @@
+package cachekey
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// chat is a chat request of about n bytes.
+func chat(n int) string {
+	r := rand.New(rand.NewPCG(1, 2))
+	var b strings.Builder
+	b.WriteString(`{"model":"m-large","temperature":0,"stream":false,"messages":[{"role":"system","content":"You are a careful clerk."}`)
+	for b.Len() < n-80 {
+		fmt.Fprintf(&b, `, {"role":"user","content":"line %x of the document, \"quoted\" and so on"}`, r.Uint64())
+	}
+	b.WriteString(`], "user":"u-1"}`)
+	return b.String()
+}
+
+// fixed are headers as a server has them: without a copy at each look.
+type fixed struct {
+	names  []string
+	values [][][]byte
+}
+
+func (f *fixed) Values(name string) [][]byte {
+	for i, n := range f.names {
+		if strings.EqualFold(n, name) {
+			return f.values[i]
+		}
+	}
+	return nil
+}
+
+func benchRequest(body, contentType string) *Request {
+	w := wire{method: "POST", upstream: "https://api.example.com", path: "/v1/chat/completions", body: body}
+	req := w.request()
+	req.Headers = &fixed{
+		names:  []string{"Host", "User-Agent", "Content-Type", "Authorization", "Accept"},
+		values: [][][]byte{{[]byte("h")}, {[]byte("ua")}, {[]byte(contentType)}, {[]byte("Bearer sk-0123456789abcdef0123456789abcdef")}, {[]byte("*/*")}},
+	}
+	return req
+}
+
+func BenchmarkDerive(b *testing.B) {
+	sizes := []struct {
+		name string
+		n    int
+	}{{"300B", 300}, {"1KB", 1024}, {"16KB", 16 << 10}, {"200KB", 200 << 10}}
+	for _, size := range sizes {
+		body := chat(size.n)
+		for _, kind := range []string{"raw", "json"} {
+			contentType := map[string]string{"raw": "application/octet-stream", "json": "application/json"}[kind]
+			req := benchRequest(body, contentType)
+			rule := prepare(b, Rule{})
+			b.Run(kind+"/"+size.name, func(b *testing.B) {
+				benchDerive(b, &Deriver{Secret: []byte("secret")}, rule, req)
+			})
+			b.Run(kind+"-memo-hit/"+size.name, func(b *testing.B) {
+				benchDerive(b, &Deriver{Secret: []byte("secret"), Memo: NewMemo(64 << 20)}, rule, req)
+			})
+		}
+		b.Run("json-memo-miss/"+size.name, func(b *testing.B) {
+			req := benchRequest(body, "application/json")
+			at := strings.Index(body, "careful")
+			d := &Deriver{Secret: []byte("secret"), Memo: NewMemo(64 << 20)}
+			rule := prepare(b, Rule{})
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				n++
+				copy(req.Body.Bytes[at:], fmt.Sprintf("%07x", n&0xfffffff))
+				if _, err := d.Derive(rule, req); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func benchDerive(b *testing.B, d *Deriver, rule *Rule, req *Request) {
+	for range 3 { // twice to be remembered
+		mustDerive(b, d, rule, req)
+	}
+	b.SetBytes(req.Body.Size)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := d.Derive(rule, req); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDeriveParallel(b *testing.B) {
+	req := benchRequest(chat(16<<10), "application/json")
+	d := &Deriver{Secret: []byte("secret"), Memo: NewMemo(64 << 20)}
+	rule := prepare(b, Rule{})
+	for range 3 {
+		mustDerive(b, d, rule, req)
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := d.Derive(rule, req); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,313 @@
+package cachekey
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"hash"
+	"slices"
+	"sync"
+)
+
+// Deriver makes keys. The zero Deriver works. Set its fields before its first
+// use, do not change or copy it afterwards; it is then safe for concurrent use.
+type Deriver struct {
+	// Secret keys the digests of credentials. Nodes that share a store need
+	// the same one. Without it, who can read the names of keys in the store
+	// can test guesses at a caller's credentials against them.
+	Secret []byte
+
+	Memo *Memo // may be nil
+
+	pool sync.Pool // of *scratch; here because each holds the secret's HMAC
+}
+
+// Derive makes the key of a request by means of a zero Deriver.
+func Derive(rule *Rule, req *Request) (Key, error) {
+	var d Deriver
+	return d.Derive(rule, req)
+}
+
+// Derive makes the key of a request. It fails where rule is not prepared, and
+// where the body cannot be read or is not of the size that it is said to be:
+// such a request must not be cached.
+func (d *Deriver) Derive(rule *Rule, req *Request) (Key, error) {
+	return d.derive(rule, req, nil)
+}
+
+// Explain gives the parts that make the key which Derive gives for the same
+// request, in the order in which they are hashed. Values of credential headers
+// are shown as short keyed digests; everything else, the query too, as it is.
+func (d *Deriver) Explain(rule *Rule, req *Request) ([]Part, error) {
+	var parts []Part
+	_, err := d.derive(rule, req, &parts)
+	return parts, err
+}
+
+func (d *Deriver) derive(rule *Rule, req *Request, parts *[]Part) (Key, error) {
+	if !rule.prepared.ok {
+		return Key{}, ErrNotPrepared
+	}
+	s, ok := d.pool.Get().(*scratch)
+	if !ok {
+		s = &scratch{sum: sha256.New(), mac: hmac.New(sha256.New, d.Secret)}
+	}
+	defer d.release(s)
+
+	s.readHeaders(req.Headers)
+	c, err := s.content(rule, d.Memo, req.Body)
+	if err != nil {
+		return Key{}, err
+	}
+	s.out.buf, s.out.parts = s.out.buf[:0], parts
+	s.putRule(rule)
+	s.putTarget(rule, req)
+	s.putContent(rule, c, req.Body.Size)
+	s.putHeaders(rule, req.Headers)
+	if rule.prepared.scope == ScopeCredential {
+		s.putCredential(rule, req.Headers)
+	}
+	return Key{Namespace: rule.Namespace, Provider: rule.Provider, Digest: sha256.Sum256(s.out.buf)}, nil
+}
+
+// scratch is what one derivation needs. It is used again, by one derivation at
+// a time.
+type scratch struct {
+	out writer
+
+	contentType   lines
+	contentCoding lines
+	media         mediaType // the one line of contentType
+
+	sum        hash.Hash
+	mac        hash.Hash // keyed with the secret
+	macIn      []byte
+	macOut     []byte
+	readingBuf []byte
+	canonical  []byte
+	pruned     []byte
+	query      []byte
+	text       bytes.Buffer
+	windowBuf  []byte
+}
+
+// maxKept is the most memory that one buffer of a scratch keeps for the next
+// derivation, in bytes.
+const maxKept = 1 << 20
+
+func (d *Deriver) release(s *scratch) {
+	if cap(s.canonical)+cap(s.pruned)+s.text.Cap() > maxKept {
+		s.canonical, s.pruned, s.text = nil, nil, bytes.Buffer{}
+	}
+	s.out.parts = nil
+	d.pool.Put(s)
+}
+
+// window gives a buffer of windowSize bytes.
+func (s *scratch) window() []byte {
+	if s.windowBuf == nil {
+		s.windowBuf = make([]byte, windowSize)
+	}
+	return s.windowBuf
+}
+
+// readHeaders takes down the headers that say what the body is.
+func (s *scratch) readHeaders(h Headers) {
+	s.contentType.set(values(h, "Content-Type"))
+	s.contentCoding.set(values(h, "Content-Encoding"))
+	s.media.known = false
+	if s.contentType.len() == 1 {
+		s.media.parse(s.contentType.at(0))
+	}
+}
+
+func (s *scratch) putRule(rule *Rule) {
+	put(&s.out, tagFormat, format)
+	put(&s.out, tagNamespace, rule.Namespace)
+	put(&s.out, tagProvider, rule.Provider)
+	put(&s.out, tagScope, string(rule.prepared.scope))
+}
+
+func (s *scratch) putTarget(rule *Rule, req *Request) {
+	if string(req.Method) == "HEAD" { // is answered from a stored GET
+		put(&s.out, tagMethod, "GET")
+	} else {
+		put(&s.out, tagMethod, req.Method)
+	}
+	put(&s.out, tagUpstream, req.Upstream)
+	put(&s.out, tagHost, req.Host)
+	put(&s.out, tagPath, req.Path)
+	for _, name := range rule.prepared.queryIgnore {
+		put(&s.out, tagQueryIgnore, name)
+	}
+	put(&s.out, tagQuery, s.effectiveQuery(rule, req.Query))
+}
+
+// effectiveQuery gives query without the pairs whose decoded name is ignored,
+// all else byte for byte. A pair is what stands between "&"; one with a ";" in
+// it is kept whatever its name, as some programs see several pairs there.
+func (s *scratch) effectiveQuery(rule *Rule, query []byte) []byte {
+	ignored := rule.prepared.queryIgnore
+	if len(ignored) == 0 || len(query) == 0 {
+		return query
+	}
+	out := s.query[:0]
+	kept := 0
+	for pair := range bytes.SplitSeq(query, []byte{'&'}) {
+		if s.isIgnored(pair, ignored) {
+			continue
+		}
+		if kept > 0 {
+			out = append(out, '&')
+		}
+		out = append(out, pair...)
+		kept++
+	}
+	s.query = out
+	return out
+}
+
+func (s *scratch) isIgnored(pair []byte, ignored []string) bool {
+	if bytes.IndexByte(pair, ';') >= 0 {
+		return false
+	}
+	name, _, _ := bytes.Cut(pair, []byte{'='})
+	var ok bool
+	if s.pruned, ok = appendUnescaped(s.pruned[:0], name); !ok {
+		return false
+	}
+	for _, n := range ignored {
+		if n == string(s.pruned) {
+			return true
+		}
+	}
+	return false
+}
+
+// putContent writes what the body is and what it came to.
+func (s *scratch) putContent(rule *Rule, c content, size int64) {
+	s.putContentType(c.kind)
+	if c.coded {
+		for i := range s.contentCoding.len() {
+			put(&s.out, tagContentCoding, s.contentCoding.at(i))
+		}
+	}
+	put(&s.out, tagBodyKind, c.kind)
+	if c.kind == kindJSON {
+		for _, p := range rule.prepared.ignore {
+			put(&s.out, tagBodyIgnore, p)
+		}
+	}
+	s.out.putDigest(tagBody, c.digest[:], int(size))
+}
+
+// putContentType writes the Content-Type lines as they came, but for a body
+// that was read as JSON or multipart the media type and those parameters that
+// were not used up in reading it.
+func (s *scratch) putContentType(kind string) {
+	if !s.media.known || kind != kindJSON && kind != kindMultipart {
+		for i := range s.contentType.len() {
+			put(&s.out, tagContentType, s.contentType.at(i))
+		}
+		return
+	}
+	put(&s.out, tagMediaType, s.media.essence)
+	for _, p := range s.media.params {
+		if kind == kindJSON && s.media.saysUTF8(p) || kind == kindMultipart && p.isBoundary() {
+			continue
+		}
+		put(&s.out, tagMediaParam, p.raw)
+	}
+}
+
+// putHeaders writes the headers that the rule names: each name, then each of
+// its values.
+func (s *scratch) putHeaders(rule *Rule, h Headers) {
+	for i := range rule.prepared.headers {
+		name := &rule.prepared.headers[i]
+		put(&s.out, tagHeader, name.key)
+		for _, v := range values(h, name.lookup) {
+			if name.secret && s.out.parts != nil {
+				s.putSecret(v)
+			} else {
+				put(&s.out, tagHeaderValue, v)
+			}
+		}
+	}
+}
+
+// putSecret writes a header value that is not to be shown.
+func (s *scratch) putSecret(v []byte) {
+	s.out.buf = appendField(s.out.buf, tagHeaderValue, v)
+	s.macIn = appendField(s.macIn[:0], tagFormat, "jaegis-explain-1")
+	s.macIn = appendField(s.macIn, tagHeaderValue, v)
+	s.out.note(tagHeaderValue, short(s.macSum()), len(v))
+}
+
+// putCredential writes a keyed digest of all that identifies the caller. What
+// is not there counts as well: no credential is a caller like any other.
+func (s *scratch) putCredential(rule *Rule, h Headers) {
+	s.macIn = appendField(s.macIn[:0], tagFormat, "jaegis-credential-1")
+	for i := range rule.prepared.credentials {
+		name := &rule.prepared.credentials[i]
+		s.macIn = appendField(s.macIn, tagHeader, name.key)
+		for _, v := range values(h, name.lookup) {
+			s.macIn = appendField(s.macIn, tagHeaderValue, v)
+		}
+	}
+	sum := s.macSum()
+	s.out.buf = appendField(s.out.buf, tagCredential, sum)
+	if s.out.parts != nil {
+		s.out.note(tagCredential, short(sum), len(sum))
+	}
+}
+
+// macSum gives the HMAC-SHA256 of macIn, valid until the next call.
+func (s *scratch) macSum() []byte {
+	s.mac.Reset()
+	s.mac.Write(s.macIn)
+	s.macOut = s.mac.Sum(s.macOut[:0])
+	return s.macOut
+}
+
+// short gives the beginning of a digest: enough to tell two apart by eye.
+func short(sum []byte) string { return "hmac:" + hex.EncodeToString(sum[:4]) }
+
+func values(h Headers, name string) [][]byte {
+	if h == nil {
+		return nil
+	}
+	return h.Values(name)
+}
+
+// lines are copies of header values, for the time of one derivation.
+type lines struct {
+	buf  []byte
+	ends []int
+}
+
+func (l *lines) set(values [][]byte) {
+	l.buf, l.ends = l.buf[:0], l.ends[:0]
+	for _, v := range values {
+		l.buf = append(l.buf, v...)
+		l.ends = append(l.ends, len(l.buf))
+	}
+}
+
+func (l *lines) len() int { return len(l.ends) }
+
+func (l *lines) at(i int) []byte {
+	start := 0
+	if i > 0 {
+		start = l.ends[i-1]
+	}
+	return slices.Clip(l.buf[start:l.ends[i]])
+}
+
+func (l *lines) appendFields(b []byte, t tag) []byte {
+	for i := range l.len() {
+		b = appendField(b, t, l.at(i))
+	}
+	return b
+}
