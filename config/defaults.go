@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // DefaultNamespace is the namespace of routes that name none.
 const DefaultNamespace = "default"
@@ -79,11 +82,15 @@ func DefaultRoute() Route {
 	}
 }
 
-// Complete fills in what follows from other parts of the tree: the default
+// Complete fills in what follows from other parts of the tree (the default
 // upstream when there is only one, a route's upstream, and a route's TTL from
-// its namespace. Load has done it; trees that are built in Go call it before
+// its namespace) and lowers the case of host names and of the log level. Load has done it; trees that are built in Go call it before
 // Validate.
 func (c *Config) Complete() {
+	c.Log.Level = strings.ToLower(c.Log.Level)
+	if c.Log.Level == "warning" {
+		c.Log.Level = "warn"
+	}
 	if c.DefaultUpstream == "" && len(c.Upstreams) == 1 {
 		for name := range c.Upstreams {
 			c.DefaultUpstream = name
@@ -96,6 +103,9 @@ func (c *Config) Complete() {
 		}
 		if r.TTL == 0 {
 			r.TTL = c.Cache.TTL[r.Namespace]
+		}
+		for j, host := range r.Match.Hosts {
+			r.Match.Hosts[j] = strings.ToLower(host)
 		}
 	}
 }

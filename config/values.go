@@ -95,8 +95,12 @@ func (s *Size) UnmarshalText(text []byte) error {
 	}
 	// Exact arithmetic: a float would round sizes above 8 PiB, and would let
 	// fractions of a byte through.
-	value, ok := new(big.Rat).SetString(number)
-	if !ok || !decimal(number) {
+	var value *big.Rat
+	ok := decimal(number) // checked first: SetString would work long on 1e999999999
+	if ok {
+		value, ok = new(big.Rat).SetString(number)
+	}
+	if !ok {
 		return errors.New("not a size; write 64MiB, 10GB or a number of bytes")
 	}
 	value.Mul(value, new(big.Rat).SetInt64(int64(unit)))
@@ -157,11 +161,12 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String()))
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // SecretURL is a URL that may hold a password, which never prints: every way
-// of formatting or marshalling it shows Mask in the password's place. Convert
+// of formatting or marshalling it shows Mask in the password's place (or in
+// that of a name without a password). Convert
 // it to string to use it.
 type SecretURL string
 
-// String gives the URL with its password masked.
+// String gives the URL with its credentials masked.
 func (u SecretURL) String() string {
 	s := string(u)
 	scheme, rest, ok := strings.Cut(s, "://")
@@ -175,11 +180,11 @@ func (u SecretURL) String() string {
 	if at < 0 {
 		return s
 	}
-	user, _, hasPassword := strings.Cut(rest[:at], ":")
-	if hasPassword {
-		user += ":" + Mask
+	user, _, found := strings.Cut(rest[:at], ":")
+	if !found {
+		return scheme + "://" + Mask + rest[at:] // a lone name is often a token
 	}
-	return scheme + "://" + user + rest[at:]
+	return scheme + "://" + user + ":" + Mask + rest[at:]
 }
 
 // Format makes every verb print String.

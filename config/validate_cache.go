@@ -1,0 +1,118 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+func (ck *checker) cache(c *Config) {
+	k := c.Cache
+	if k.Enabled && k.Memory.MaxBytes == 0 && k.Redis.URL == "" {
+		ck.fail("cache.memory.max_bytes", "0 turns the memory store off, and there is no Redis", "set cache.redis.url, or cache.enabled: false")
+	}
+	ck.redis("cache.redis", k.Redis)
+	for _, name := range slices.Sorted(maps.Keys(k.Stores)) {
+		key := join("cache.stores", name)
+		ck.namespace(key, name)
+		if k.Stores[name].URL == "" {
+			ck.fail(key+".url", "no URL", "write redis://host:port")
+		}
+		ck.redis(key, k.Stores[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(k.TTL)) {
+		key := join("cache.ttl", name)
+		ck.namespace(key, name)
+		ck.notNegative(key, k.TTL[name])
+	}
+	ck.atLeast("cache.memory.max_bytes", int64(k.Memory.MaxBytes), 0)
+	ck.compression(k.Compression)
+	ck.notNegative("cache.uncacheable_ttl", k.UncacheableTTL)
+	ck.atLeast("cache.queue.max_bytes", int64(k.Queue.MaxBytes), 1)
+	ck.atLeast("cache.queue.workers", int64(k.Queue.Workers), 1)
+}
+
+func (ck *checker) compression(z Compression) {
+	ck.atLeast("cache.compression.min_size", int64(z.MinSize), 0)
+	if !ck.oneOf("cache.compression.algorithm", z.Algorithm, "gzip", "zstd") {
+		return
+	}
+	highest := 9
+	if z.Algorithm == "zstd" {
+		highest = 22
+	}
+	if z.Level < 1 || z.Level > highest {
+		ck.fail("cache.compression.level", fmt.Sprintf("%d is not from 1 to %d, the levels of %s", z.Level, highest, z.Algorithm), "")
+	}
+}
+
+func (ck *checker) redis(key string, r Redis) {
+	if ck.oneOf(key+".mode", r.Mode, "single", "sentinel", "cluster") && r.Mode != "single" {
+		ck.fail(key+".mode", r.Mode+" is not in this version", "name one server in url, with mode: single")
+	} else if len(r.Addresses) > 0 {
+		ck.fail(key+".addresses", "only modes that are not in this version have several addresses", "name one server in url")
+	}
+	ck.atLeast(key+".max_connections", int64(r.MaxConnections), 1)
+	ck.positive(key+".socket_timeout", r.SocketTimeout)
+	ck.positive(key+".budget", r.Budget)
+	ck.atLeast(key+".db", int64(r.DB), 0)
+	if (r.TLS.CertFile == "") != (r.TLS.KeyFile == "") {
+		ck.fail(key+".tls", "cert_file and key_file belong together", "set both or neither")
+	}
+	if r.URL == "" {
+		return
+	}
+	u := ck.url(key+".url", string(r.URL), "redis", "rediss")
+	if u == nil {
+		return
+	}
+	if u.RawQuery != "" || u.Fragment != "" {
+		ck.fail(key+".url", "has a query or a fragment", "use the keys of "+key+" instead")
+	}
+	if db := strings.Trim(u.Path, "/"); db != "" {
+		n, err := strconv.ParseUint(db, 10, 31)
+		switch {
+		case err != nil:
+			ck.fail(key+".url", "what follows the host is not the number of a database", "write redis://host:port/0")
+		case r.DB != 0 && int(n) != r.DB:
+			ck.fail(key+".db", fmt.Sprintf("%d, and the URL says %d", r.DB, n), "keep one of them")
+		}
+	}
+	if u.Scheme == "redis" && r.TLS != (TLS{}) {
+		ck.fail(key+".tls", "set for a URL without TLS", "begin the URL with rediss://")
+	}
+}
+
+// namespace checks a namespace: it is part of the names of Redis keys.
+func (ck *checker) namespace(key, name string) {
+	ok := name != "" && len(name) <= 64
+	for _, c := range []byte(name) {
+		ok = ok && (c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-')
+	}
+	if !ok {
+		ck.fail(key, strconv.Quote(name)+" is not a namespace", "use lower-case letters, digits, _ and -, 64 at most")
+	}
+}
+
+// oddities finds what is allowed, but is probably not what was meant.
+func (c *Config) oddities() Problems {
+	var ck checker
+	if len(c.Upstreams) == 0 && len(c.Routes) == 0 {
+		ck.fail("upstreams", "there is none: every request is answered with 404", "set upstreams, or --upstream URL")
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Upstreams)) {
+		if c.Upstreams[name].Preset != "" {
+			ck.fail(join("upstreams", name)+".preset",
+				"brings no routes in this version: requests follow the routes written here and the rules of HTTP caching only", "")
+		}
+	}
+	if r := c.Cache.Redis; r.URL == "" && (r.Password != "" || r.Username != "") {
+		ck.fail("cache.redis", "has credentials but no url: answers are kept in memory only", "set cache.redis.url or REDIS_URL")
+	}
+	if len(c.Upstreams) > 1 && c.DefaultUpstream == "" {
+		ck.fail("default_upstream", "not set: requests that match no route are answered with 404", "")
+	}
+	return ck.problems
+}

@@ -1,0 +1,152 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+func (ck *checker) routes(c *Config) {
+	first := map[string]int{}
+	for i, r := range c.Routes {
+		key := fmt.Sprintf("routes[%d]", i)
+		if r.Name == "" {
+			ck.fail(key+".name", "no name", "give each route one: it stands in logs, metrics and variables")
+		} else {
+			ck.name(key+".name", r.Name)
+		}
+		// Compared as variables name them: JAEGIS_ROUTES_<NAME> must mean one.
+		if at, seen := first[fold(r.Name)]; seen && r.Name != "" {
+			ck.fail(key+".name", fmt.Sprintf("%q is the name of routes[%d] too", r.Name, at), "rename one of them")
+		} else {
+			first[fold(r.Name)] = i
+		}
+		ck.match(key+".match", r.Match)
+		ck.routeUpstream(key+".upstream", c, r)
+		ck.lifetime(key, r)
+		ck.answers(key, r)
+		ck.key(key+".key", r)
+		ck.atLeast(key+".max_request_bytes", int64(r.MaxRequestBytes), 1)
+		ck.atLeast(key+".max_object_bytes", int64(r.MaxObjectBytes), 1)
+	}
+}
+
+func (ck *checker) routeUpstream(key string, c *Config, r Route) {
+	if r.Upstream == "" {
+		ck.fail(key, "no upstream, and no default_upstream", "name one of upstreams")
+	} else if _, ok := c.Upstreams[r.Upstream]; !ok && r.Upstream != c.DefaultUpstream {
+		ck.fail(key, "there is no upstream "+strconv.Quote(r.Upstream), didYouMean(r.Upstream, slices.Sorted(maps.Keys(c.Upstreams))))
+	}
+}
+
+func (ck *checker) match(key string, m Match) {
+	for i, host := range m.Hosts {
+		if !hostName(host) {
+			ck.fail(fmt.Sprintf("%s.hosts[%d]", key, i), strconv.Quote(host)+" is not a host", "write a name or an address, without scheme and port")
+		}
+	}
+	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+	for i, method := range m.Methods {
+		if !slices.Contains(methods, method) {
+			ck.fail(fmt.Sprintf("%s.methods[%d]", key, i), strconv.Quote(method)+" is none of "+strings.Join(methods, ", "), didYouMean(method, methods))
+		}
+	}
+	ck.path(key+".path", m.Path)
+}
+
+func (ck *checker) path(key, path string) {
+	star := strings.IndexByte(path, '*')
+	switch {
+	case !strings.HasPrefix(path, "/"):
+		ck.fail(key, strconv.Quote(path)+" does not begin with /", "write /path or /prefix/*")
+	case star >= 0 && star != len(path)-1:
+		ck.fail(key, strconv.Quote(path)+" has a * that is not at its end", "write an exact path, or a prefix that ends in *")
+	case strings.ContainsAny(path, "?# "):
+		ck.fail(key, strconv.Quote(path)+" has a query, a fragment or a space", "write the path alone, escaped as in requests")
+	}
+}
+
+func (ck *checker) lifetime(key string, r Route) {
+	ck.namespace(key+".namespace", r.Namespace)
+	switch {
+	case !ck.oneOf(key+".freshness", r.Freshness, "route", "origin"):
+	case r.TTL < 0:
+		ck.notNegative(key+".ttl", r.TTL)
+	case r.TTL == 0 && r.Freshness == "route":
+		ck.fail(key+".ttl", "no ttl", "set it, or cache.ttl."+r.Namespace)
+	case r.OverrideNoStore && r.Freshness == "origin":
+		ck.fail(key+".override_no_store", "contradicts freshness: origin, where the upstream's word counts", "leave it out, or write freshness: route")
+	}
+	ck.notNegative(key+".stale_while_revalidate", r.StaleWhileRevalidate)
+	ck.notNegative(key+".stale_if_error", r.StaleIfError)
+}
+
+func (ck *checker) answers(key string, r Route) {
+	protocols := []string{"none", "openai-chat", "openai-responses", "openai-embeddings", "anthropic-messages", "gemini", "ollama"}
+	if ck.oneOf(key+".protocol", r.Protocol, protocols...) && r.Protocol != "none" {
+		ck.fail(key+".protocol", "this version cannot check answers of "+r.Protocol+" yet", "write none, or leave it out")
+	}
+	if ck.oneOf(key+".scope", r.Scope, "credential", "shared", "public") && r.Scope == "shared" {
+		ck.fail(key+".scope", "shared is not in this version", "use credential; public where every caller may see every answer")
+	}
+	ck.oneOf(key+".on_abandon", r.OnAbandon, "finish", "cancel")
+}
+
+func (ck *checker) key(key string, r Route) {
+	ck.oneOf(key+".body", r.Key.Body, "auto", "json", "multipart", "form", "raw")
+	for i, pointer := range r.Key.Ignore {
+		ck.pointer(fmt.Sprintf("%s.ignore[%d]", key, i), pointer)
+	}
+	for i, name := range r.Key.Headers {
+		ck.headerName(fmt.Sprintf("%s.headers[%d]", key, i), name)
+	}
+	for i, name := range r.Key.Credentials {
+		ck.headerName(fmt.Sprintf("%s.credentials[%d]", key, i), name)
+	}
+	if len(r.Key.Credentials) == 0 && r.Scope == "credential" {
+		ck.fail(key+".credentials", "empty, so that all callers would share answers", "name the headers that identify a caller, or write scope: public")
+	}
+	for i, name := range r.Key.Query.Ignore {
+		if name == "" {
+			ck.fail(fmt.Sprintf("%s.query.ignore[%d]", key, i), "empty", "write the name of a parameter")
+		}
+	}
+}
+
+// pointer checks a JSON pointer by RFC 6901. The empty one, which is the whole
+// body, is refused: to ignore it is to give every caller the same answer.
+func (ck *checker) pointer(key, p string) {
+	switch {
+	case p == "":
+		ck.fail(key, "the empty pointer means the whole body", "name a member, such as /stream")
+	case p[0] != '/':
+		ck.fail(key, strconv.Quote(p)+" is not a JSON pointer", "begin it with /, such as /stream")
+	}
+	for i := range p {
+		if p[i] == '~' && (i+1 == len(p) || (p[i+1] != '0' && p[i+1] != '1')) {
+			ck.fail(key, strconv.Quote(p)+" is not a JSON pointer", "write ~ as ~0, and a / within a name as ~1")
+			return
+		}
+	}
+}
+
+// hostName says whether host is a name or an address without a port.
+func hostName(host string) bool {
+	if ip, ok := strings.CutPrefix(host, "["); ok {
+		_, err := netip.ParseAddr(strings.TrimSuffix(ip, "]"))
+		return err == nil && strings.HasSuffix(host, "]")
+	}
+	for _, c := range []byte(host) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("/:@?#[]*\\%", c) >= 0 {
+			return false
+		}
+	}
+	return host != "" && len(host) <= 253
+}
+
+func didYouMeanUpstream(c *Config) string {
+	return didYouMean(c.DefaultUpstream, slices.Sorted(maps.Keys(c.Upstreams)))
+}
