@@ -1,0 +1,156 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrOpen is what every call returns, at once, while Redis is left alone.
+var ErrOpen = errors.New("redis: left alone until it answers again")
+
+const (
+	// maxFailures is how many failures in a row open the breaker.
+	maxFailures = 3
+
+	// probeEvery is the pause between probes while it is open. The library lets
+	// up to a second pass between its own attempts to connect, and the two
+	// together must stay below the two seconds after which a Redis that is back
+	// is to be in use.
+	probeEvery = 500 * time.Millisecond
+
+	// probeTime bounds a probe's patient part.
+	probeTime = 400 * time.Millisecond
+)
+
+// breaker keeps calls away from a Redis that fails.
+//
+//	closed  calls pass. A failure has the prober look at once: a probe that
+//	        fails too opens it, so that one slow caller is enough. So do three
+//	        failures in a row, whatever the probe says.
+//	open    calls get ErrOpen. The prober looks every half second; a probe
+//	        that succeeds closes it.
+//
+// A call holds the pass that it was let in with; when the state has changed
+// since, its outcome counts for nothing. So the failures of a hundred calls
+// that hung before do not open it anew after Redis has come back.
+type breaker struct {
+	log  *slog.Logger
+	look chan struct{} // asks the prober to look now; holds one
+
+	pass     atomic.Uint64 // counts the changes of state: odd is open
+	failures atomic.Int64  // in a row, of calls
+	opens    atomic.Int64
+
+	mu         sync.Mutex
+	since      time.Time // of the state
+	lastErr    string
+	afterWrite bool // the last failure was a write's
+}
+
+// State says whether Redis is in use.
+type State struct {
+	Open      bool      // it is not: calls return ErrOpen
+	Since     time.Time // when that last changed
+	LastError string    // the last failure, empty if there was none; holds no secrets
+}
+
+func newBreaker(log *slog.Logger) *breaker {
+	b := &breaker{log: log, look: make(chan struct{}, 1), since: time.Now()}
+	b.look <- struct{}{} // a Redis that is not there is best known before the first call
+	return b
+}
+
+// enter lets a call in, or not.
+func (b *breaker) enter() (pass uint64, ok bool) {
+	pass = b.pass.Load()
+	return pass, pass%2 == 0
+}
+
+// succeeded says that Redis answered the call let in with pass.
+func (b *breaker) succeeded(pass uint64) {
+	if b.failures.Load() != 0 && b.pass.Load() == pass {
+		b.failures.Store(0)
+	}
+}
+
+// failed says that it did not.
+func (b *breaker) failed(pass uint64, err error, write bool) {
+	if b.pass.Load() != pass {
+		return
+	}
+	b.mu.Lock()
+	b.lastErr, b.afterWrite = err.Error(), write
+	b.mu.Unlock()
+	if b.failures.Add(1) >= maxFailures {
+		b.open(pass, err)
+	}
+	select {
+	case b.look <- struct{}{}:
+	default:
+	}
+}
+
+func (b *breaker) open(pass uint64, err error) {
+	if !b.pass.CompareAndSwap(pass, pass+1) {
+		return
+	}
+	b.opens.Add(1)
+	b.mu.Lock()
+	b.since, b.lastErr = time.Now(), err.Error()
+	b.mu.Unlock()
+	b.log.Warn("redis is left alone until it answers again", "error", err)
+}
+
+func (b *breaker) close(pass uint64) {
+	b.failures.Store(0)
+	if !b.pass.CompareAndSwap(pass, pass+1) {
+		return
+	}
+	b.mu.Lock()
+	out := time.Since(b.since)
+	b.since, b.afterWrite = time.Now(), false
+	b.mu.Unlock()
+	b.log.Info("redis is in use again", "after", out)
+}
+
+// run is the prober. It ends with ctx. It is the only one that closes.
+func (b *breaker) run(ctx context.Context, probe func(ctx context.Context, afterWrite bool) error) {
+	timer := time.NewTimer(probeEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-b.look:
+		case <-timer.C:
+		}
+		pass, closed := b.enter()
+		b.mu.Lock()
+		afterWrite := b.afterWrite
+		b.mu.Unlock()
+		err := probe(ctx, afterWrite)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case closed && err != nil:
+			b.open(pass, err)
+		case !closed && err == nil:
+			b.close(pass)
+		}
+		timer.Stop()
+		if _, closed := b.enter(); !closed {
+			timer.Reset(probeEvery)
+		}
+	}
+}
+
+func (b *breaker) state() State {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, closed := b.enter()
+	return State{Open: !closed, Since: b.since, LastError: b.lastErr}
+}

@@ -1,0 +1,218 @@
+package redis
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"jaegis-proxy/cachekey"
+	"jaegis-proxy/store"
+)
+
+const (
+	// headSize is how much of a value the first read takes. Most values are no
+	// longer; of those that are it says how to read them. It bounds what one
+	// caller's value can hold up the others' in a batch.
+	headSize = 128 << 10
+
+	// plainReads is how many reads at a time go out on connections of their
+	// own. More are handed to the batcher: that costs a wait of its own, but
+	// carries many in one round trip.
+	plainReads = 4
+
+	// maxQueuedReads bounds the memory of reads that nobody waits for any more,
+	// should Redis hang.
+	maxQueuedReads = 8 << 10
+)
+
+// errGone says that a chunk of a value is not there, or not of its length.
+var errGone = fmt.Errorf("%w: a chunk is gone", store.ErrCorrupt)
+
+// read is Get: the head of the value, then what the head says is left to read.
+// A value that is not as it was written is removed, and a miss.
+func (s *Store) read(ctx context.Context, key cachekey.Key) (*store.Entry, error) {
+	name := key.String()
+	// Detached from the caller's: one that leaves would cost a connection.
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Budget)
+	defer cancel()
+	head, err := s.readHead(bounded, name)
+	if err != nil {
+		return nil, err
+	}
+	e, raw, err := s.readRest(bounded, key, name, head)
+	if errors.Is(err, errGone) {
+		// Most likely the value was overwritten, and its chunks dropped, while
+		// we read: then there is another one now.
+		e, raw, err = s.readAgain(bounded, key, name, raw, err)
+	}
+	if errors.Is(err, store.ErrCorrupt) {
+		s.counts.corrupt.Add(1)
+		s.discard(bounded, name, raw)
+		return nil, store.ErrNotFound
+	}
+	return e, err
+}
+
+// readHead reads the first bytes of a value, alone or with those of others. No
+// buffer is shared or used again: each reply has memory of its own, which the
+// entry then keeps, so that a late one has nowhere to do harm.
+func (s *Store) readHead(ctx context.Context, name string) ([]byte, error) {
+	defer s.plain.Add(-1)
+	cmd := goredis.NewStringCmd(ctx, "getrange", name, 0, headSize-1)
+	if s.plain.Add(1) <= plainReads {
+		_ = s.fast.Process(ctx, cmd)
+	} else if err := s.batch.Submit(ctx, cmd).WaitContext(ctx); err != nil && ctx.Err() != nil {
+		return nil, err // cmd is still the batch's: not to be touched
+	}
+	b, err := cmd.Bytes()
+	s.counts.read.Add(int64(len(b)))
+	if err == nil && len(b) == 0 {
+		err = store.ErrNotFound
+	}
+	return b, readError(err)
+}
+
+// readRest makes an entry of a value whose head is here. raw is what was read
+// under the key's own name, for discard to compare.
+func (s *Store) readRest(ctx context.Context, key cachekey.Key, name string, head []byte) (e *store.Entry, raw []byte, err error) {
+	raw = head
+	v, err := openValue(raw, key)
+	if err != nil {
+		return nil, raw, err
+	}
+	if v.length > len(raw) && len(raw) == headSize && v.length <= maxString {
+		if raw, err = s.readWhole(ctx, name); err != nil {
+			return nil, raw, err
+		}
+		if v, err = openValue(raw, key); err != nil {
+			return nil, raw, err
+		}
+	}
+	if v.kind != kindManifest {
+		e, err = decodeEntry(raw, key)
+		return e, raw, err
+	}
+	m, err := decodeManifest(raw)
+	if err != nil {
+		return nil, raw, err
+	}
+	e, err = s.readChunks(ctx, key, name, m)
+	return e, raw, err
+}
+
+func (s *Store) readWhole(ctx context.Context, name string) ([]byte, error) {
+	b, err := s.bulk.Get(ctx, name).Bytes()
+	s.counts.read.Add(int64(len(b)))
+	return b, readError(err)
+}
+
+// readChunks puts a value in chunks together, in memory of its length. Each
+// chunk has the budget anew: what counts is that Redis keeps delivering.
+func (s *Store) readChunks(ctx context.Context, key cachekey.Key, name string, m manifest) (*store.Entry, error) {
+	// Two bytes more let the library read a chunk and the line end that follows
+	// it at once; those of the next chunk go on top.
+	b := make([]byte, m.length+2)
+	for n := range m.chunks() {
+		from := n * m.chunk
+		size := min(m.chunk, m.length-from)
+		if err := s.readChunk(ctx, m.name(name, n), b[from:from+size+2], size); err != nil {
+			return nil, err
+		}
+	}
+	return decodeEntry(b[:m.length:m.length], key)
+}
+
+func (s *Store) readChunk(ctx context.Context, name string, into []byte, size int) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Budget)
+	defer cancel()
+	n, err := s.bulk.GetToBuffer(ctx, name, into).Result()
+	s.counts.read.Add(int64(n))
+	switch {
+	case errors.Is(err, goredis.Nil), isTooSmall(err), err == nil && n != size:
+		return errGone
+	}
+	if err = readError(err); errors.Is(err, store.ErrNotFound) {
+		return errGone
+	}
+	return err
+}
+
+// isTooSmall says that a reply did not fit. The library has no name for it.
+func isTooSmall(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "buffer too small")
+}
+
+// readAgain looks whether the value is still the one of which a chunk is gone
+// (then that is the answer, gone) and reads the other one if it is not.
+func (s *Store) readAgain(ctx context.Context, key cachekey.Key, name string, old []byte, gone error) (*store.Entry, []byte, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Budget)
+	defer cancel()
+	head, err := s.bulk.GetRange(ctx, name, 0, headSize-1).Bytes()
+	if err = readError(err); err != nil {
+		return nil, nil, err
+	}
+	if len(head) == 0 {
+		return nil, nil, store.ErrNotFound
+	}
+	if bytes.Equal(head, old) {
+		return nil, old, gone
+	}
+	return s.readRest(ctx, key, name, head)
+}
+
+// discard removes a value that is of no use, if it is still the one that was
+// read: not a good one that has been put there since. That it fails is no harm.
+func (s *Store) discard(ctx context.Context, name string, bad []byte) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Budget)
+	defer cancel()
+	_ = s.bulk.Watch(ctx, func(tx *goredis.Tx) error {
+		now, err := tx.GetRange(ctx, name, 0, int64(max(len(bad), 1)-1)).Bytes()
+		if err != nil || !bytes.Equal(now, bad) {
+			return err
+		}
+		_, err = tx.TxPipelined(ctx, func(p goredis.Pipeliner) error {
+			p.Unlink(ctx, name)
+			return nil
+		})
+		return err
+	}, name)
+	if m, err := decodeManifest(bad); err == nil {
+		s.dropChunks(ctx, name, m)
+	}
+}
+
+// readError makes a miss of the replies that are one.
+func readError(err error) error {
+	if errors.Is(err, goredis.Nil) || goredis.HasErrorPrefix(err, "WRONGTYPE") {
+		return store.ErrNotFound
+	}
+	return err
+}
+
+// probe asks Redis what a request would ask, in the time that a request has. A
+// first read without haste makes the connection. When a write has failed, a
+// write must succeed too.
+func (s *Store) probe(ctx context.Context, afterWrite bool) error {
+	const name = "jaegis:probe" // no key: those have a second colon
+	patient, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	if err := s.fast.GetRange(patient, name, 0, 0).Err(); err != nil {
+		return err
+	}
+	if err := s.bulk.GetRange(patient, name, 0, 0).Err(); err != nil {
+		return err
+	}
+	if afterWrite {
+		if err := s.bulk.Set(patient, name, "", time.Second).Err(); err != nil && !isRefusal(err) {
+			return err
+		}
+	}
+	hasty, cancel := context.WithTimeout(ctx, s.opts.Budget)
+	defer cancel()
+	return s.fast.GetRange(hasty, name, 0, 0).Err()
+}

@@ -1,0 +1,279 @@
+// Package redis is the store that many machines share, in one Redis server.
+//
+// It is built to be of no harm: a read takes no longer than its budget whatever
+// Redis does, a Redis that fails is left alone until it answers again (see
+// breaker), and a value that is not exactly what was stored under that key is a
+// miss. Starting without Redis works.
+//
+// # What is in Redis
+//
+// An entry whose stored form is at most 1 MiB is one string, under the name
+// that cachekey.Key.String gives. A larger one is cut into chunks of 512 KiB
+// named
+//
+//	{name of the key}:{fill}:{number of the chunk, from 0}
+//
+// where the fill is 32 random hexadecimal digits, drawn anew for each Put; the
+// string under the key's own name is then a manifest that says which fill it is
+// and how long. Chunks are written first, the manifest last, so that there is
+// never a manifest whose chunks are still to come, and two writers at the same
+// time cannot mix theirs. See value.go for the bytes.
+//
+// The user needs GET, GETRANGE, SET, UNLINK, WATCH, UNWATCH, MULTI and EXEC on
+// jaegis:*, and nothing else: neither INFO nor CONFIG, KEYS or scripts.
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"jaegis-proxy/cachekey"
+	"jaegis-proxy/store"
+)
+
+// Source is the Source of the entries that this store returns.
+const Source = "redis"
+
+// Options say where Redis is and how long it may take.
+type Options struct {
+	// URL is redis://[user[:password]@]host[:port][/db], rediss:// for TLS, or
+	// unix://. Username, Password and DB, where set, come before what it says.
+	URL      string
+	Username string
+	Password string
+	DB       int
+
+	// MaxConnections bounds the connections together; 20 if not positive, and
+	// never less than 4.
+	MaxConnections int
+
+	// RetryOnTimeout tries a write that failed for want of an answer once more,
+	// within its SocketTimeout. Reads are never tried again: the upstream is
+	// the second try.
+	RetryOnTimeout bool
+
+	// SocketTimeout bounds a write as a whole; 5 s if not positive.
+	SocketTimeout time.Duration
+
+	// Budget bounds a read as a whole; 50 ms if not positive. A read of an entry
+	// in chunks has it once for the manifest and once for each chunk, and a value
+	// that is found corrupt once more, for removing it.
+	Budget time.Duration
+
+	TLS    *tls.Config  // used when not nil, also with redis://
+	Logger *slog.Logger // hears of changes of state, not of requests; nil is none
+
+	// Now is the clock by which entries expire; nil is time.Now. Timeouts are
+	// real time.
+	Now func() time.Time
+}
+
+// ErrBusy is what a call returns when all connections, or the queue of reads,
+// are taken. It says nothing about Redis and does not open the circuit.
+var ErrBusy = errors.New("redis: too many calls at the same time")
+
+// Store is a store.Store in Redis. It is safe for concurrent use.
+//
+// There are two clients, so that large values do not stand before small ones:
+// fast reads what is expected to be small, bulk does everything else.
+type Store struct {
+	opts  Options
+	fast  *goredis.Client
+	bulk  *goredis.Client
+	batch *goredis.AutoPipeliner // of fast: reads of many callers in one round trip
+	plain atomic.Int64           // reads in flight, those in batches included
+
+	breaker *breaker
+	counts  counts
+	buffers bufferPool
+
+	closed  atomic.Bool
+	stop    context.CancelFunc // of the prober
+	running sync.WaitGroup
+}
+
+// New makes a store. The error is about the options alone: whether Redis is
+// there is for State to say. It holds connections and a goroutine until Close.
+func New(opts Options) (*Store, error) {
+	opts = withDefaults(opts)
+	base, err := clientOptions(opts)
+	if err != nil {
+		return nil, err
+	}
+	// The library logs every failed dial to standard error, through a logger
+	// that it has only one of. What failed is in our errors and in State.
+	goredis.SetLogger(silence{})
+
+	s := &Store{opts: opts}
+	fast, bulk := *base, *base
+	fast.PoolSize, fast.PipelinePoolSize = plainReads+1, 1
+	fast.MaxRetries = -1
+	// A read that is late is given up by its caller at the end of the budget,
+	// while its connection may still deliver: others wait in the same batch,
+	// and a connection is dear. What is later than this is dropped.
+	fast.ReadTimeout, fast.WriteTimeout = 4*opts.Budget, 4*opts.Budget
+	fast.PoolTimeout = opts.Budget / 2
+	bulk.PoolSize, bulk.PipelinePoolSize = max(1, opts.MaxConnections-fast.PoolSize-fast.PipelinePoolSize), -1
+	bulk.MaxRetries = -1
+	if opts.RetryOnTimeout {
+		bulk.MaxRetries = 1
+	}
+	bulk.ReadTimeout, bulk.WriteTimeout = opts.SocketTimeout, opts.SocketTimeout
+	bulk.PoolTimeout = min(opts.SocketTimeout, opts.Budget) / 2
+
+	s.fast, s.bulk = goredis.NewClient(&fast), goredis.NewClient(&bulk)
+	s.batch, err = s.fast.AsyncAutoPipelineWithOptions(&goredis.AutoPipelineOptions{
+		MaxBatchSize:      300,
+		MaxQueuedCommands: maxQueuedReads,
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.fast.Close(), s.bulk.Close())
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.breaker = newBreaker(opts.Logger)
+	s.running.Go(func() { s.breaker.run(ctx, s.probe) })
+	return s, nil
+}
+
+func withDefaults(opts Options) Options {
+	if opts.MaxConnections <= 0 {
+		opts.MaxConnections = 20
+	}
+	if opts.SocketTimeout <= 0 {
+		opts.SocketTimeout = 5 * time.Second
+	}
+	if opts.Budget <= 0 {
+		opts.Budget = 50 * time.Millisecond
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return opts
+}
+
+// clientOptions are what both clients have in common.
+func clientOptions(opts Options) (*goredis.Options, error) {
+	parsed, err := goredis.ParseURL(opts.URL)
+	if err != nil {
+		// Not the parser's own words: they quote the URL, password and all.
+		return nil, errors.New("redis: the URL is not of the form redis://[user[:password]@]host[:port][/db]")
+	}
+	if opts.Username != "" {
+		parsed.Username = opts.Username
+	}
+	if opts.Password != "" {
+		parsed.Password = opts.Password
+	}
+	if opts.DB < 0 {
+		return nil, fmt.Errorf("redis: database number %d is negative", opts.DB)
+	}
+	if opts.DB > 0 {
+		parsed.DB = opts.DB
+	}
+	if opts.TLS != nil {
+		parsed.TLSConfig = opts.TLS.Clone()
+		if host, _, err := net.SplitHostPort(parsed.Addr); err == nil && parsed.TLSConfig.ServerName == "" {
+			parsed.TLSConfig.ServerName = host
+		}
+	}
+	parsed.Protocol = 2 // no push messages between the replies
+	parsed.ContextTimeoutEnabled = true
+	parsed.DialTimeout = max(100*time.Millisecond, 2*opts.Budget)
+	parsed.DialerRetries = 1
+	parsed.MinRetryBackoff, parsed.MaxRetryBackoff = time.Millisecond, 8*time.Millisecond
+	parsed.MinIdleConns, parsed.MaxIdleConns, parsed.MaxActiveConns = 0, 0, 0
+	parsed.DisableIdentity = true // CLIENT SETINFO, which few users may call
+	parsed.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return parsed, nil
+}
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
+
+// Get returns the entry, store.ErrNotFound, or an error that says why Redis
+// could not be asked: ErrOpen at once while it is left alone, ErrBusy, or what
+// went wrong. It returns within the budget; that ctx has ended is noticed then.
+func (s *Store) Get(ctx context.Context, key cachekey.Key) (*store.Entry, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	pass, err := s.begin(opGet)
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.read(ctx, key)
+	if err == nil && !s.opts.Now().Before(e.Lifetime.Expiry()) {
+		err = store.ErrNotFound // clocks differ: ours decides
+	}
+	if err = s.end(opGet, pass, err); err != nil {
+		return nil, err
+	}
+	e.Source = Source
+	return e, nil
+}
+
+// Put stores e in place of what is there, until e's expiry. An entry that is
+// over already is not stored. It returns within the socket timeout.
+func (s *Store) Put(ctx context.Context, key cachekey.Key, e *store.Entry) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ttl := e.Lifetime.Expiry().Sub(s.opts.Now()).Truncate(time.Millisecond)
+	if ttl <= 0 {
+		return nil
+	}
+	if e.Size() > maxEntry {
+		return store.ErrTooLarge
+	}
+	pass, err := s.begin(opPut)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.writeContext(ctx)
+	defer cancel()
+	return s.end(opPut, pass, s.write(ctx, key, e, ttl))
+}
+
+// Delete removes the entry, its chunks included. That there is none is no
+// error. It returns within the socket timeout.
+func (s *Store) Delete(ctx context.Context, key cachekey.Key) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	pass, err := s.begin(opDelete)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.writeContext(ctx)
+	defer cancel()
+	return s.end(opDelete, pass, s.remove(ctx, key.String()))
+}
+
+// writeContext bounds a write. It does not end with the caller's context: a
+// write given up in the middle leaves a connection to be thrown away.
+func (s *Store) writeContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), s.opts.SocketTimeout)
+}
+
+// Close ends the store's goroutines and connections. Calls under way may fail.
+func (s *Store) Close() error {
+	s.closed.Store(true)
+	s.stop()
+	s.running.Wait()
+	return errors.Join(s.fast.Close(), s.bulk.Close())
+}

@@ -1,0 +1,292 @@
+// Package storetest is what the tests of stores have in common: one suite that
+// every store.Store must pass, entries that prove themselves, and real Redis
+// servers.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"jaegis-proxy/cachekey"
+	"jaegis-proxy/policy"
+	"jaegis-proxy/store"
+)
+
+// Run runs the suite on the stores that open makes, a new one for each test,
+// each going by the clock given. What one of them holds another may see. They
+// must hold entries of 5 MiB, and be patient enough not to fail on a machine
+// that is busy.
+//
+// The rules of ownership that it checks: an entry given to Put belongs to the
+// store, and nobody changes it from then on, the store included; an entry
+// returned by Get stays as it is, whatever becomes of the key.
+func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store) {
+	for _, c := range []struct {
+		rule string
+		test func(*testing.T, *suite)
+	}{
+		{"a key never put is a miss", testMiss},
+		{"every field comes back as it was put", testFields},
+		{"a signpost comes back as it was put", testSignpost},
+		{"a put replaces what is there", testReplace},
+		{"a deleted entry is gone", testDelete},
+		{"an entry is there until its expiry and not from then on", testExpiry},
+		{"an entry that is over is not stored", testOver},
+		{"bodies of all sizes come back whole", testSizes},
+		{"keys that differ in one part are apart", testKeysApart},
+		{"entries are not changed by the store", testUnchanged},
+		{"a cancelled call is not a miss", testCancelled},
+		{"bodies are never mixed under concurrent use", testConcurrent},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			clock := NewClock()
+			c.test(t, &suite{Store: open(t, clock.Now), clock: clock, name: t.Name()})
+		})
+	}
+}
+
+type suite struct {
+	store.Store
+	clock *Clock
+	name  string
+}
+
+// key makes a key of this test's own.
+func (s *suite) key(name string) cachekey.Key { return Key(s.name + "/" + name) }
+
+func (s *suite) put(t *testing.T, key cachekey.Key, e *store.Entry) {
+	t.Helper()
+	if err := s.Put(t.Context(), key, e); err != nil {
+		t.Fatalf("Put: %v", err)
+	}
+}
+
+func (s *suite) wantMiss(t *testing.T, key cachekey.Key, when string) {
+	t.Helper()
+	if e, err := s.Get(t.Context(), key); !errors.Is(err, store.ErrNotFound) || e != nil {
+		t.Fatalf("Get %s: %v, %v; want ErrNotFound", when, e, err)
+	}
+}
+
+func (s *suite) wantEntry(t *testing.T, key cachekey.Key, want *store.Entry, when string) *store.Entry {
+	t.Helper()
+	e, err := s.Get(t.Context(), key)
+	if err != nil {
+		t.Fatalf("Get %s: %v", when, err)
+	}
+	if d := Diff(e, want); d != "" {
+		t.Fatalf("Get %s: %s differs", when, d)
+	}
+	if e.Source == "" {
+		t.Fatalf("Get %s: no Source", when)
+	}
+	return e
+}
+
+func testMiss(t *testing.T, s *suite) {
+	s.wantMiss(t, s.key("nothing"), "of nothing")
+}
+
+func testFields(t *testing.T, s *suite) {
+	key := s.key("full")
+	e := &store.Entry{
+		Status: 203,
+		Header: []store.Field{
+			{Name: "Set-Cookie", Value: "b=2"},
+			{Name: "content-type", Value: "text/event-stream; charset=utf-8"},
+			{Name: "Set-Cookie", Value: "a=1"},
+			{Name: "X-Empty", Value: ""},
+			{Name: "Set-Cookie", Value: "b=2"},
+			{Name: "X-Bytes", Value: "\xff\x80\t\u00e9"},
+		},
+		Lifetime: policy.Lifetime{
+			StoredAt:             s.clock.Now().Add(-3*time.Second - 17*time.Nanosecond),
+			TTL:                  time.Hour + time.Nanosecond,
+			StaleWhileRevalidate: 10 * time.Minute,
+			StaleIfError:         -time.Second,
+		},
+		Coding:       "gzip",
+		Body:         Body(key, 1, 100),
+		Length:       345,
+		Tags:         []string{"route:convert", "", "tenant:ü"},
+		UpstreamTime: 15*time.Second + time.Nanosecond,
+		Source:       "elsewhere",
+	}
+	s.put(t, key, e)
+	s.wantEntry(t, key, e, "after Put")
+
+	least := &store.Entry{Lifetime: policy.Lifetime{StoredAt: s.clock.Now(), TTL: time.Minute}}
+	s.put(t, s.key("least"), least)
+	s.wantEntry(t, s.key("least"), least, "of an entry of zeros")
+}
+
+func testSignpost(t *testing.T, s *suite) {
+	key := s.key("signpost")
+	e := Entry(s.clock.Now(), nil)
+	e.Vary = []string{"accept-language", "Origin"}
+	s.put(t, key, e)
+	s.wantEntry(t, key, e, "of a signpost")
+}
+
+func testReplace(t *testing.T, s *suite) {
+	key := s.key("replaced")
+	sizes := []int{100, 3 << 20, 50, 1 << 20, 2 << 20, 2<<20 + 1, 0, 70}
+	for version, size := range sizes {
+		e := Entry(s.clock.Now(), Body(key, uint64(version), size))
+		s.put(t, key, e)
+		s.wantEntry(t, key, e, fmt.Sprintf("of version %d", version))
+	}
+}
+
+func testDelete(t *testing.T, s *suite) {
+	for _, size := range []int{10, 1 << 20, 3 << 20} {
+		key, other := s.key(fmt.Sprint(size)), s.key(fmt.Sprint("other", size))
+		e := Entry(s.clock.Now(), Body(other, 1, size))
+		s.put(t, key, Entry(s.clock.Now(), Body(key, 1, size)))
+		s.put(t, other, e)
+		for range 2 { // the second deletes nothing
+			if err := s.Delete(t.Context(), key); err != nil {
+				t.Fatalf("Delete: %v", err)
+			}
+			s.wantMiss(t, key, "after Delete")
+		}
+		s.wantEntry(t, other, e, "of another key after Delete")
+	}
+}
+
+func testExpiry(t *testing.T, s *suite) {
+	for _, size := range []int{10, 3 << 20} {
+		key := s.key(fmt.Sprint(size))
+		e := Entry(s.clock.Now(), Body(key, 1, size))
+		e.Lifetime.TTL, e.Lifetime.StaleWhileRevalidate, e.Lifetime.StaleIfError = time.Hour, time.Minute, 2*time.Hour
+		s.put(t, key, e)
+		s.clock.Advance(3*time.Hour - time.Nanosecond)
+		s.wantEntry(t, key, e, "just before the expiry")
+		s.clock.Advance(time.Nanosecond)
+		s.wantMiss(t, key, "at the expiry")
+	}
+}
+
+func testOver(t *testing.T, s *suite) {
+	key := s.key("over")
+	e := Entry(s.clock.Now().Add(-time.Hour), Body(key, 1, 20))
+	s.put(t, key, e)
+	s.wantMiss(t, key, "of an entry that was over when it was put")
+}
+
+func testSizes(t *testing.T, s *suite) {
+	for _, size := range []int{0, 1, 1 << 10, 64 << 10, 128<<10 - 300, 128 << 10, 512 << 10, 1<<20 - 1, 1 << 20, 1<<20 + 1, 5 << 20} {
+		key := s.key(fmt.Sprint(size))
+		e := Entry(s.clock.Now(), Body(key, 7, size))
+		s.put(t, key, e)
+		s.wantEntry(t, key, e, fmt.Sprintf("of %d bytes", size))
+	}
+}
+
+func testKeysApart(t *testing.T, s *suite) {
+	base := s.key("base")
+	keys := []cachekey.Key{base, base, base, base, base}
+	keys[1].Namespace = "storetest2"
+	keys[2].Provider = "openai"
+	keys[3].Namespace, keys[3].Provider = "storetest2", "openai"
+	keys[4].Digest[31] ^= 1
+	entries := make([]*store.Entry, len(keys))
+	for i, key := range keys {
+		s.wantMiss(t, key, "of a key that only its neighbours were put under")
+		entries[i] = Entry(s.clock.Now(), Body(key, uint64(i), 64))
+		s.put(t, key, entries[i])
+	}
+	for i, key := range keys {
+		s.wantEntry(t, key, entries[i], key.String())
+	}
+}
+
+func testUnchanged(t *testing.T, s *suite) {
+	key := s.key("unchanged")
+	make1 := func() *store.Entry {
+		e := Entry(s.clock.Now(), Body(key, 1, 3000))
+		e.Source = "elsewhere"
+		return e
+	}
+	given := make1()
+	s.put(t, key, given)
+	first := s.wantEntry(t, key, make1(), "of version 1")
+	s.put(t, key, Entry(s.clock.Now(), Body(key, 2, 3000)))
+	if err := s.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if d := Diff(given, make1()); d != "" || given.Source != "elsewhere" {
+		t.Errorf("the entry given to Put changed: %s, Source %q", d, given.Source)
+	}
+	if d := Diff(first, make1()); d != "" {
+		t.Errorf("the entry that Get returned changed: %s", d)
+	}
+}
+
+func testCancelled(t *testing.T, s *suite) {
+	key := s.key("cancelled")
+	e := Entry(s.clock.Now(), Body(key, 1, 20))
+	s.put(t, key, e)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Get(ctx, key); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("Get: %v; want the entry or context.Canceled", err)
+	}
+	if err := s.Put(ctx, s.key("never put"), e); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("Put: %v; want nil or context.Canceled", err)
+	}
+	s.wantEntry(t, key, e, "after calls that were cancelled")
+}
+
+// testConcurrent writes versions of a few keys, small and large by turns, while
+// others read and delete them.
+func testConcurrent(t *testing.T, s *suite) {
+	const writers, readers, rounds = 4, 8, 60
+	keys := []cachekey.Key{s.key("a"), s.key("b"), s.key("c")}
+	sizes := []int{16, 900, 1<<20 + 5, 40 << 10, 2 << 20, 200 << 10}
+	var version, hits atomic.Uint64
+	var work sync.WaitGroup
+	for w := range writers {
+		work.Go(func() {
+			for i := range rounds {
+				v := version.Add(1)
+				key := keys[(w+i)%len(keys)]
+				err := s.Put(t.Context(), key, Entry(s.clock.Now(), Body(key, v, sizes[v%uint64(len(sizes))])))
+				if err == nil && v%20 == 0 {
+					err = s.Delete(t.Context(), key)
+				}
+				if err != nil {
+					t.Errorf("write: %v", err)
+				}
+			}
+		})
+	}
+	for r := range readers {
+		work.Go(func() {
+			for i := range 2 * rounds {
+				key := keys[(r+i)%len(keys)]
+				e, err := s.Get(t.Context(), key)
+				if errors.Is(err, store.ErrNotFound) {
+					continue
+				}
+				if err != nil {
+					t.Errorf("Get: %v", err)
+					continue
+				}
+				if _, err := Prove(key, e.Body); err != nil {
+					t.Errorf("Get: %v", err)
+				}
+				hits.Add(1)
+			}
+		})
+	}
+	work.Wait()
+	if hits.Load() == 0 {
+		t.Error("no read found anything: nothing was tested")
+	}
+}

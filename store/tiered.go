@@ -1,0 +1,151 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"jaegis-proxy/cachekey"
+)
+
+// Tiered puts a Near store (fast, of this process) in front of a Far one
+// (shared). It is made as &Tiered{Near: ..., Far: ...}, must not be copied, and
+// is safe for concurrent use.
+//
+// An entry found in Far is promoted into Near. A promotion is a write of
+// something read earlier, so it must not undo a Put or Delete of this process
+// that came in between. Each shard of the keys counts its changes: a Get notes
+// the count before it asks Far, and promotes only if it is still the same, with
+// the shard locked. Put and Delete count once before and once after their work
+// in Far, so whatever a Get read from Far while they worked there is used for
+// that one answer and kept nowhere:
+//
+//	Get                     Delete
+//	notes count 6
+//	reads the entry in Far
+//	                        count 7, gone from Near
+//	                        gone from Far
+//	                        count 8, gone from Near
+//	8 is not 6: no promotion
+//
+// Had the Get promoted before "count 8", that second step takes the entry out
+// of Near again. Changes made by other processes are not seen here: Near keeps
+// what it has until it expires or is deleted.
+type Tiered struct {
+	Near, Far Store
+
+	// Now is the clock by which an entry of Far counts as expired; nil is
+	// time.Now.
+	Now func() time.Time
+
+	shards [64]shard
+}
+
+type shard struct {
+	mu      sync.Mutex
+	changes uint64
+}
+
+func (t *Tiered) shard(key cachekey.Key) *shard {
+	return &t.shards[key.Digest[0]%byte(len(t.shards))]
+}
+
+// Get asks Near, then Far. When Near has nothing and Far fails, the error is
+// Far's: an outage, which the caller treats as a miss but can tell from one.
+func (t *Tiered) Get(ctx context.Context, key cachekey.Key) (*Entry, error) {
+	e, nearErr := t.Near.Get(ctx, key)
+	if nearErr == nil {
+		return e, nil
+	}
+	s := t.shard(key)
+	before := s.count()
+	e, err := t.Far.Get(ctx, key)
+	if err != nil {
+		return nil, outage(nearErr, err)
+	}
+	if t.expired(e) {
+		return nil, outage(nearErr, ErrNotFound)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changes == before {
+		// Near refusing it (too large) is no loss: the answer is here.
+		_ = t.Near.Put(ctx, key, e)
+	}
+	return e, nil
+}
+
+// Put stores e in both. What Near refuses it must not keep an older version of
+// either. ErrTooLarge means that neither holds e; too large for Near alone is
+// no error.
+func (t *Tiered) Put(ctx context.Context, key cachekey.Key, e *Entry) error {
+	s := t.shard(key)
+	nearCtx := context.WithoutCancel(ctx) // what is begun in Near is brought to its end
+	nearErr := s.change(func() error {
+		err := t.Near.Put(nearCtx, key, e)
+		if err != nil {
+			err = errors.Join(err, t.Near.Delete(nearCtx, key))
+		}
+		return err
+	})
+	farErr := t.Far.Put(ctx, key, e)
+	// Far held an older version until now, which a Get may have promoted if
+	// Near did not take this one.
+	again := s.change(func() error {
+		if nearErr == nil {
+			return nil
+		}
+		return t.Near.Delete(nearCtx, key)
+	})
+	if farErr == nil && errors.Is(nearErr, ErrTooLarge) {
+		nearErr = nil
+	}
+	return errors.Join(nearErr, farErr, again)
+}
+
+// Delete removes the entry from both, whatever happens in either. After it has
+// returned nil, no Get of this process returns an entry put before it.
+func (t *Tiered) Delete(ctx context.Context, key cachekey.Key) error {
+	nearCtx := context.WithoutCancel(ctx)
+	near := func() error { return t.Near.Delete(nearCtx, key) }
+	s := t.shard(key)
+	first := s.change(near)
+	far := t.Far.Delete(ctx, key)
+	second := s.change(near)
+	return errors.Join(first, far, second)
+}
+
+func (t *Tiered) expired(e *Entry) bool {
+	now := t.Now
+	if now == nil {
+		now = time.Now
+	}
+	return !now().Before(e.Lifetime.Expiry())
+}
+
+func (s *shard) count() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changes
+}
+
+// change counts a change and makes it, with the shard locked.
+func (s *shard) change(do func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changes++
+	return do()
+}
+
+// outage gives the one error that stands for both tiers: ErrNotFound only when
+// neither has the entry and neither failed.
+func outage(near, far error) error {
+	switch {
+	case errors.Is(near, ErrNotFound):
+		return far
+	case errors.Is(far, ErrNotFound):
+		return near
+	}
+	return errors.Join(near, far)
+}
