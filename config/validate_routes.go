@@ -124,6 +124,8 @@ func (ck *checker) pointer(key, p string) {
 		ck.fail(key, "the empty pointer means the whole body", "name a member, such as /stream")
 	case p[0] != '/':
 		ck.fail(key, strconv.Quote(p)+" is not a JSON pointer", "begin it with /, such as /stream")
+	case slices.Contains(strings.Split(p, "/"), "-"):
+		ck.fail(key, strconv.Quote(p)+" has a -, which names no element that exists", "write the index of the element")
 	}
 	for i := range p {
 		if p[i] == '~' && (i+1 == len(p) || (p[i+1] != '0' && p[i+1] != '1')) {
