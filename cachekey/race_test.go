@@ -1,0 +1,7 @@
+//go:build race
+
+package cachekey
+
+// raceEnabled: the race detector makes sync.Pool forget at random, so
+// allocations cannot be counted.
+const raceEnabled = true
