@@ -73,7 +73,7 @@ func dispatch(ctx context.Context, all []command, args []string, std stdio) int 
 		fmt.Fprintf(std.Err, "jaegis-proxy: unknown command %q; see jaegis-proxy --help\n", args[0])
 		return exitUsage
 	}
-	return all[i].run(ctx, args[1:], io)
+	return all[i].run(ctx, args[1:], std)
 }
 
 func printUsage(w io.Writer, all []command) {
