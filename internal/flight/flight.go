@@ -38,7 +38,8 @@ type Flight[H, V any] struct {
 	body    *spool.Spool
 	window  int64 // how far a sealed flight may run ahead of its fastest reader
 	settled chan struct{}
-	cancel  context.CancelCauseFunc // ends the leader's work
+	ctx     context.Context // the leader's work ends with it
+	cancel  context.CancelCauseFunc
 
 	mu        sync.Mutex
 	wake      chan struct{} // closed at the next change; nil while nobody waits
@@ -60,19 +61,25 @@ type Flight[H, V any] struct {
 
 // Options are for a new flight.
 type Options struct {
-	Body    *spool.Spool            // where the bytes go; the flight owns it
-	Window  int64                   // bytes that a sealed flight may run ahead of its fastest reader
-	Cancel  context.CancelCauseFunc // called when the leader's work is of no more use
-	Abandon bool                    // stop the leader as soon as nobody reads, even if the answer could be stored
+	Body    *spool.Spool // where the bytes go; the flight owns it
+	Window  int64        // bytes that a sealed flight may run ahead of its fastest reader
+	Abandon bool         // stop the leader as soon as nobody reads, even if the answer could be stored
 }
 
-// New gives a flight of its own, outside any group, with one seat taken.
-func New[H, V any](o Options) *Flight[H, V] {
-	return &Flight[H, V]{
-		body: o.Body, window: o.Window, cancel: o.Cancel, abandon: o.Abandon,
+// New gives a flight of its own, outside any group, with one seat taken. Its
+// leader's work ends with ctx.
+func New[H, V any](ctx context.Context, o Options) *Flight[H, V] {
+	f := &Flight[H, V]{
+		body: o.Body, window: o.Window, abandon: o.Abandon,
 		settled: make(chan struct{}), held: true, seats: 1, readers: map[*Reader[H, V]]struct{}{},
 	}
+	f.ctx, f.cancel = context.WithCancelCause(ctx)
+	return f
 }
+
+// Context is for the leader's work. It ends, with ErrAbandoned as its cause,
+// when that is of no more use.
+func (f *Flight[H, V]) Context() context.Context { return f.ctx }
 
 // changedLocked wakes everybody who waits.
 func (f *Flight[H, V]) changedLocked() {
@@ -98,9 +105,10 @@ func (f *Flight[H, V]) waitLocked(ctx context.Context) error {
 	}
 }
 
-// Start gives the head to everybody who waits for it. A flight that is sealed
-// from the start will not be stored.
-func (f *Flight[H, V]) Start(head H, seal bool) {
+// Start gives the head to everybody who waits for it. length is that of the
+// body, or -1. A flight that is sealed from the start will not be stored.
+func (f *Flight[H, V]) Start(head H, length int64, seal bool) {
+	f.body.Expect(length)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.head = &head
@@ -112,12 +120,12 @@ func (f *Flight[H, V]) Start(head H, seal bool) {
 // Write appends p to the body; with last, p ends it, and no reader sees its
 // final byte before the end. It waits only when the flight is sealed and its
 // fastest reader is a window behind, or when there is no room left.
-func (f *Flight[H, V]) Write(ctx context.Context, p []byte, last bool) error {
+func (f *Flight[H, V]) Write(p []byte, last bool) error {
 	for {
-		if err := f.makeWay(ctx); err != nil {
+		if err := f.makeWay(); err != nil {
 			return err
 		}
-		n, err := f.append(ctx, p, last)
+		n, err := f.append(p, last)
 		if p = p[n:]; err != nil || len(p) == 0 {
 			return err
 		}
@@ -125,7 +133,7 @@ func (f *Flight[H, V]) Write(ctx context.Context, p []byte, last bool) error {
 }
 
 // append writes what there is room for.
-func (f *Flight[H, V]) append(ctx context.Context, p []byte, last bool) (int, error) {
+func (f *Flight[H, V]) append(p []byte, last bool) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n, err := f.body.Write(p)
@@ -133,7 +141,7 @@ func (f *Flight[H, V]) append(ctx context.Context, p []byte, last bool) (int, er
 	f.ended = f.ended || last && n == len(p)
 	if err != nil {
 		f.sealed = true
-		err = f.waitForRoomLocked(ctx, err)
+		err = f.waitForRoomLocked(err)
 	}
 	f.changedLocked()
 	return n, err
@@ -141,11 +149,11 @@ func (f *Flight[H, V]) append(ctx context.Context, p []byte, last bool) (int, er
 
 // makeWay gives up what all readers of a sealed flight have passed, and waits
 // while its fastest reader is too far behind.
-func (f *Flight[H, V]) makeWay(ctx context.Context) error {
+func (f *Flight[H, V]) makeWay() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for f.sealed && !f.whole && f.size-f.front >= f.window && len(f.readers) > 0 {
-		if err := f.waitLocked(ctx); err != nil {
+		if err := f.waitLocked(f.ctx); err != nil {
 			return err
 		}
 	}
@@ -167,13 +175,13 @@ func (f *Flight[H, V]) releaseLocked() bool {
 
 // waitForRoomLocked waits until readers have passed bytes that could be given
 // up. Without any prospect of that it gives the spool's own error.
-func (f *Flight[H, V]) waitForRoomLocked(ctx context.Context, full error) error {
+func (f *Flight[H, V]) waitForRoomLocked(full error) error {
 	for !f.releaseLocked() {
 		if f.whole || f.seats == 0 || f.released == f.size {
 			return full
 		}
 		f.changedLocked()
-		if err := f.waitLocked(ctx); err != nil {
+		if err := f.waitLocked(f.ctx); err != nil {
 			return err
 		}
 	}
@@ -217,6 +225,7 @@ func (f *Flight[H, V]) Settle(v V) {
 // Done says that the leader needs the body no more and that nobody can join
 // any more: the body goes with its last reader.
 func (f *Flight[H, V]) Done() {
+	f.cancel(nil)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.held = false
@@ -294,9 +303,7 @@ func (f *Flight[H, V]) stopIfUselessLocked() {
 		return
 	}
 	f.abandoned = true
-	if f.cancel != nil {
-		f.cancel(ErrAbandoned)
-	}
+	f.cancel(ErrAbandoned)
 }
 
 // closeBodyLocked frees the body once nobody can want it.
