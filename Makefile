@@ -1,0 +1,82 @@
+# What can be made:
+#   make test     all checks and all tests, after installing what they need
+#   make build    the binary, bin/jaegis-proxy
+#   make bench    the comparison with bare fasthttp and nginx (about 3 minutes)
+#   make fuzz     each fuzz target for FUZZTIME (default 30s)
+#   make docker   the container image
+#   make clean    remove what was made
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: build test tools format vet staticcheck errorlint unit bench fuzz docker clean
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ERRORLINT   := github.com/polyfloyd/go-errorlint@v1.8.0
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 30s
+IMAGE    ?= jaegis-proxy:$(VERSION)
+
+# The version is given by hand, so that a build asks nothing of version
+# control and is the same from an archive, a clone or a container.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/jaegis-proxy ./cmd/jaegis-proxy
+
+# The cheap checks come first. The last lines are go test's own.
+test: tools format vet staticcheck errorlint unit
+
+# The tests start a real Redis, and the race detector needs a C compiler.
+tools:
+	@need=""; \
+	command -v redis-server >/dev/null || need="$$need redis-server"; \
+	command -v "$$(go env CC)" >/dev/null || need="$$need gcc libc6-dev"; \
+	[ -n "$$need" ] || exit 0; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "make test needs:$$need. Please install by your system's own means: there is no apt-get here." >&2; exit 1; \
+	elif [ "$$(id -u)" != 0 ]; then \
+		echo "make test needs:$$need. Please run, as root: apt-get update && apt-get install -y$$need" >&2; exit 1; \
+	fi; \
+	apt-get update -q; \
+	DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends $$need
+
+format:
+	@bad="$$(gofmt -l .)"; [ -z "$$bad" ] || { echo "not gofmt'ed:"; echo "$$bad"; exit 1; } >&2
+
+vet:
+	go vet ./...
+
+staticcheck:
+	go run $(STATICCHECK) ./...
+
+errorlint:
+	go run $(ERRORLINT) -errorf ./...
+
+# Seeds of the fuzz targets, tests against a real Redis, and tests of the
+# running binary are all among these. Nothing is taken from the test cache: it
+# does not know when Redis changes.
+unit:
+	go test -race -count=1 -timeout 15m ./...
+
+# One target at a time is what go test can fuzz. A pipe would hide a failure
+# of the listing, so it comes first.
+fuzz:
+	@packages="$$(go list -f '{{.ImportPath}} {{.Dir}}' ./...)"; \
+	while read -r package dir; do \
+		for target in $$(cat "$$dir"/*_test.go 2>/dev/null | sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(f \*testing\.F).*/\1/p'); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
+		done; \
+	done <<<"$$packages"
+
+bench:
+	benchmarks/run.sh
+
+docker:
+	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+
+clean:
+	rm -rf bin dist benchmarks/results/tmp
