@@ -1,0 +1,136 @@
+package redis_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"jaegis-proxy/store"
+	"jaegis-proxy/store/redis"
+	"jaegis-proxy/store/storetest"
+)
+
+// lateProxy passes bytes to a server and back, and now and then holds the
+// replies of a connection up for longer than anybody waits.
+type lateProxy struct {
+	addr    string
+	target  string
+	hold    atomic.Bool
+	held    atomic.Int64
+	mu      sync.Mutex
+	conns   []net.Conn
+	running sync.WaitGroup
+}
+
+func startLateProxy(t *testing.T, target string) *lateProxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &lateProxy{addr: l.Addr().String(), target: target}
+	p.running.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			p.serve(c)
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.mu.Lock()
+		for _, c := range p.conns {
+			_ = c.Close()
+		}
+		p.mu.Unlock()
+		p.running.Wait()
+	})
+	return p
+}
+
+func (p *lateProxy) serve(client net.Conn) {
+	server, err := net.Dial("tcp", p.target)
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	p.mu.Lock()
+	p.conns = append(p.conns, client, server)
+	p.mu.Unlock()
+	p.running.Go(func() {
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+	})
+	p.running.Go(func() {
+		defer client.Close()
+		buf := make([]byte, 16<<10)
+		for {
+			n, err := server.Read(buf)
+			if p.hold.Load() && rand.IntN(60) == 0 {
+				p.held.Add(1)
+				time.Sleep(budget + time.Duration(rand.Int64N(int64(budget))))
+			}
+			if _, werr := client.Write(buf[:n]); err != nil || werr != nil {
+				return
+			}
+		}
+	})
+}
+
+// TestLateRepliesAreGivenToNobodyElse reads entries that prove themselves
+// through a network that delivers some replies after their readers have left.
+func TestLateRepliesAreGivenToNobodyElse(t *testing.T) {
+	server := storetest.StartRedis(t)
+	proxy := startLateProxy(t, server.Addr)
+	s := open(t, redis.Options{URL: "redis://" + proxy.addr, Budget: budget})
+	const keys = 40
+	name := func(i int) string { return fmt.Sprint("late", i%keys) }
+	for i := range keys {
+		putBody(t, s, name(i), []int{100, 3000, 60 << 10, 300 << 10, 2 << 20}[i%5])
+	}
+	proxy.hold.Store(true)
+	var wrong, found, failed atomic.Int64
+	var readers sync.WaitGroup
+	for range 48 {
+		readers.Go(func() {
+			for i := range 250 {
+				key := storetest.Key(name(rand.IntN(keys)))
+				e, err := s.Get(t.Context(), key)
+				if err != nil {
+					failed.Add(1)
+					if errors.Is(err, redis.ErrOpen) {
+						time.Sleep(time.Millisecond) // leave some reads for when it has closed
+					}
+					continue
+				}
+				found.Add(1)
+				if _, err := storetest.Prove(key, e.Body); err != nil {
+					wrong.Add(1)
+					t.Errorf("read %d: %v", i, err)
+				}
+			}
+		})
+	}
+	readers.Wait()
+	t.Logf("%d replies held up, %d found, %d failed", proxy.held.Load(), found.Load(), failed.Load())
+	if found.Load() == 0 || failed.Load() == 0 || proxy.held.Load() == 0 {
+		t.Error("nothing was tested")
+	}
+	if s.Stats().Corrupt != 0 {
+		t.Errorf("%d values were taken for corrupt: replies were mixed up", s.Stats().Corrupt)
+	}
+	proxy.hold.Store(false)
+	for i := range keys {
+		storetest.Eventually(t, 2*closesWithin, "hits once replies are in time", func() bool { return hits(t, s, name(i)) })
+	}
+}
+
+var _ store.Store = (*redis.Store)(nil)
