@@ -31,12 +31,9 @@ func redisVariables() map[string][]string {
 // its key as JAEGIS_ and the key's path in upper case with _ between, so what
 // it means depends on the names (of upstreams, routes, ...) that are there.
 type overlay struct {
-	tree       map[string]any // the layers below
-	referenced map[string]bool
-	sources    sources
-	zeroTTLs   []string // keys of TTLs that were set to 0
-	problems   Problems
-	warnings   Problems
+	*findings
+	tree     map[string]any // the layers below
+	zeroTTLs []string       // keys of TTLs that were set to 0
 }
 
 // variable reads one JAEGIS_ variable. It gives its path and its value, or nil
@@ -94,6 +91,7 @@ func (o *overlay) parse(src source, path []string, t reflect.Type, text string) 
 		o.problems = append(o.problems, src.at(key, what, ""))
 		return nil
 	}
+	o.refuseMask(src, key, v)
 	return v
 }
 

@@ -35,44 +35,50 @@ func Load(src Sources) (cfg *Config, warnings Problems, err error) {
 
 // load is Load with the file's content in data, and without I/O.
 func load(src Sources, data []byte) (*Config, Problems, error) {
-	r := newReader(src.File, lookupIn(src.Environ), src.AllowMasked)
+	found := newFindings(src.AllowMasked)
 	var file map[string]any
 	if src.File != "" {
 		root, problem := parseYAML(src.File, data)
 		if problem != nil {
 			return nil, nil, Problems{*problem}
 		}
-		file = r.document(root)
+		file = newReader(src.File, lookupIn(src.Environ), found).document(root)
 	}
-	o := &overlay{referenced: r.referenced, sources: r.sources}
+	o := &overlay{findings: found}
 	cfg, err := o.merge(file, src)
 	if err != nil {
 		return nil, nil, err
 	}
 	cfg.Complete()
-	problems := slices.Concat(r.problems, o.problems)
-	warnings := slices.Concat(r.warnings, o.warnings)
-	// A value that could not be read is its default here, and what follows
-	// from that would only confuse: the tree is checked once it is whole.
+	found.inspect(cfg, o.zeroTTLs, src)
+	if len(found.problems) > 0 {
+		return nil, found.warnings.sorted(), found.problems.sorted()
+	}
+	return cfg, found.warnings.sorted(), nil
+}
+
+// inspect adds what is wrong or odd about the tree as a whole. A value that
+// could not be read has its default in it, and what follows from that would
+// only confuse: such problems are left out.
+func (f *findings) inspect(cfg *Config, zeroTTLs []string, src Sources) {
 	fallback := source{name: src.File}
 	if src.File == "" {
 		fallback.name = "configuration"
 	}
-	for _, key := range o.zeroTTLs {
-		problems = append(problems, r.sources.of(key, fallback).at(key, "0 is no lifetime", "leave it out for the TTL of the namespace"))
+	located := func(p Problem) Problem {
+		return f.sources.of(p.Key, fallback).at(p.Key, p.What, p.Fix)
+	}
+	for _, key := range zeroTTLs {
+		f.problems = append(f.problems, located(Problem{Key: key, What: "0 is no lifetime", Fix: "leave it out for the TTL of the namespace"}))
 	}
 	for _, p := range cfg.problems() {
-		if !blames(problems, p.Key) {
-			problems = append(problems, r.sources.of(p.Key, fallback).at(p.Key, p.What, p.Fix))
+		if !blames(f.problems, p.Key) {
+			f.problems = append(f.problems, located(p))
 		}
 	}
 	for _, p := range cfg.oddities() {
-		warnings = append(warnings, r.sources.of(p.Key, fallback).at(p.Key, p.What, p.Fix))
+		f.warnings = append(f.warnings, located(p))
 	}
-	if len(problems) > 0 {
-		return nil, warnings.sorted(), problems.sorted()
-	}
-	return cfg, warnings.sorted(), nil
 }
 
 // blames says whether there is a problem already with key or with a part of

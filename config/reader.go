@@ -14,22 +14,14 @@ import (
 // that already have their types. It goes on after an error, so that all of
 // them are reported at once.
 type reader struct {
-	file        string
-	lookup      func(string) (string, bool) // the environment, for ${NAME}
-	allowMasked bool
-	budget      int // nodes that may still be visited: aliases can make a small file huge
-
-	sources    sources
-	referenced map[string]bool // variables named in ${...}
-	problems   Problems
-	warnings   Problems
+	*findings
+	file   string
+	lookup func(string) (string, bool) // the environment, for ${NAME}
+	budget int                         // nodes that may still be visited: aliases can make a small file huge
 }
 
-func newReader(file string, lookup func(string) (string, bool), allowMasked bool) *reader {
-	return &reader{
-		file: file, lookup: lookup, allowMasked: allowMasked, budget: 100_000,
-		sources: sources{}, referenced: map[string]bool{},
-	}
+func newReader(file string, lookup func(string) (string, bool), f *findings) *reader {
+	return &reader{findings: f, file: file, lookup: lookup, budget: 100_000}
 }
 
 // fail reports the value at key, whose source is known by now.
@@ -183,22 +175,8 @@ func (r *reader) leaf(key string, t reflect.Type, n *yaml.Node) any {
 		r.fail(key, what, "")
 		return nil
 	}
-	if masked(v) && !r.allowMasked {
-		r.fail(key, "is masked: the file was printed by check", "write the secret itself, or ${NAME} for a variable that holds it")
-		return nil
-	}
+	r.refuseMask(r.sources[key], key, v)
 	return v
-}
-
-// masked says whether a value holds Mask where it should hold a secret.
-func masked(v any) bool {
-	switch v := v.(type) {
-	case Secret:
-		return v == Mask
-	case SecretURL:
-		return strings.Contains(string(v), Mask+"@")
-	}
-	return false
 }
 
 // expanded gives the text of a scalar with its variables replaced.

@@ -101,7 +101,17 @@ func syntaxProblem(name string, data []byte, err error) *Problem {
 			}
 		}
 	}
+	if countsFromZero(what) {
+		line++
+	}
 	return &Problem{Source: name, Line: line, What: "not YAML: " + what}
+}
+
+// countsFromZero says whether a message is one of the YAML library's parser,
+// which counts lines from 0 and leaves the 0 out; its scanner counts from 1.
+func countsFromZero(what string) bool {
+	what, ok := strings.CutPrefix(what, "did not find expected ")
+	return ok && (what == "key" || what == "node content" || strings.HasPrefix(what, "'") || strings.HasPrefix(what, "<"))
 }
 
 // isNull says whether a node stands for nothing: "key:", "key: null" or "~".

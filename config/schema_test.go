@@ -1,0 +1,50 @@
+package config
+
+import (
+	"reflect"
+	"strings"
+)
+
+// variable is a key together with the variable that sets it.
+type variable struct {
+	key   string // with docs, r and s in the place of the user's names
+	doc   string // with NAME, NAMESPACE and HEADER in their place
+	name  string
+	docEV string // name, with the same
+	typ   reflect.Type
+	value string // one that is fit for the type
+}
+
+// allVariables walks the schema and lists every value of it, with an upstream
+// "docs", a store "s", a namespace "documents" and a route "r".
+func allVariables() []variable {
+	return variablesOf(reflect.TypeFor[Config](), "", "", "JAEGIS", "JAEGIS")
+}
+
+func variablesOf(t reflect.Type, key, doc, name, docEV string) []variable {
+	var out []variable
+	for _, f := range fieldsOf(t) {
+		key, doc := join(key, f.name), join(doc, f.name)
+		name, docEV := name+"_"+strings.ToUpper(f.name), docEV+"_"+strings.ToUpper(f.name)
+		typ := f.typ
+		switch kindOf(typ) {
+		case rows:
+			key, doc = key+"[0]", doc+"[]"
+			name, docEV, typ = name+"_R", docEV+"_<NAME>", typ.Elem()
+		case table:
+			own := map[string][2]string{"upstreams": {"docs", "NAME"}, "stores": {"s", "NAMESPACE"}, "ttl": {"documents", "NAMESPACE"}, "headers": {"Authorization", "HEADER"}}[f.name]
+			key, doc = join(key, own[0]), join(doc, own[1])
+			name, docEV, typ = name+"_"+strings.ToUpper(own[0]), docEV+"_<"+own[1]+">", typ.Elem()
+		}
+		if kindOf(typ) == section {
+			out = append(out, variablesOf(typ, key, doc, name, docEV)...)
+			continue
+		}
+		value := "7"
+		if typ == reflect.TypeFor[bool]() {
+			value = "true"
+		}
+		out = append(out, variable{key, doc, name, docEV, typ, value})
+	}
+	return out
+}
