@@ -30,7 +30,9 @@ type command struct {
 // own that makes it.
 func commands() []command {
 	return []command{
+		cmdServe(),
 		cmdCheck(),
+		cmdHealthcheck(),
 		cmdVersion(),
 	}
 }

@@ -1,0 +1,102 @@
+package proxy
+
+import (
+	"bytes"
+
+	"github.com/valyala/fasthttp"
+
+	"jaegis-proxy/policy"
+)
+
+// admit reads the head of the request strictly and finds its route. What it
+// refuses reaches no upstream and no store.
+func (c *call) admit() error {
+	h := &c.ctx.Request.Header
+	protocol := h.Protocol()
+	http11 := string(protocol) == "HTTP/1.1"
+	if !http11 && string(protocol) != "HTTP/1.0" {
+		return errVersion
+	}
+	if r := scanHead(h.RawHeaders(), &c.head); r != nil {
+		return r
+	}
+	if r := c.head.framing(http11); r != nil {
+		return r
+	}
+	if http11 && !c.head.flags.has(hasHost) {
+		return malformed("Host is missing")
+	}
+	if r := c.admitMethod(h.Method()); r != nil {
+		return r
+	}
+	if c.head.flags.has(hasExpect) && http11 && !bytes.EqualFold(h.Peek("Expect"), []byte("100-continue")) {
+		return errExpect
+	}
+	var r *refusal
+	if c.target, r = parseTarget(h.RequestURI(), h.Host()); r != nil {
+		return r
+	}
+	if c.route = c.table.find(h.Method(), c.target.host, c.target.path); c.route == nil {
+		return errNoRoute
+	}
+	c.readDirectives(h)
+	return nil
+}
+
+// admitMethod refuses methods that are not for a reverse proxy, and those in
+// lower case, which are not the methods they look like.
+func (c *call) admitMethod(method []byte) *refusal {
+	c.method = methodName(method)
+	switch c.method {
+	case "CONNECT", "TRACE":
+		return errMethod
+	}
+	for _, b := range method {
+		if b >= 'a' && b <= 'z' {
+			return errMethod
+		}
+	}
+	return nil
+}
+
+// methodName spares an allocation for the usual methods.
+func methodName(b []byte) string {
+	switch string(b) {
+	case "GET":
+		return "GET"
+	case "HEAD":
+		return "HEAD"
+	case "POST":
+		return "POST"
+	}
+	return string(b)
+}
+
+// readDirectives reads what the client asks of caches.
+func (c *call) readDirectives(h *fasthttp.RequestHeader) {
+	switch {
+	case c.head.flags.has(hasCacheControl):
+		var lines []string
+		for _, v := range h.PeekAll("Cache-Control") {
+			lines = append(lines, string(v))
+		}
+		c.cc = policy.ParseDirectives(lines)
+	case c.head.flags.has(hasPragma):
+		c.cc.NoCache = bytes.Contains(bytes.ToLower(h.Peek("Pragma")), []byte("no-cache"))
+	}
+}
+
+// bypassReason says why a request is not looked up at all; empty when it is.
+func (c *call) bypassReason() string {
+	switch {
+	case !c.route.Cache:
+		return "uncached-route"
+	case !c.route.cacheable(c.method):
+		return "method"
+	case c.cc.NoStore:
+		return "request-no-store"
+	case c.head.flags.has(hasOverride): // to some upstreams it is of another method than it says
+		return "method-override"
+	}
+	return ""
+}

@@ -1,0 +1,66 @@
+package proxy
+
+import (
+	"bytes"
+
+	"jaegis-proxy/internal/encoding"
+	"jaegis-proxy/store"
+)
+
+const (
+	wholeBody = 256 << 10 // larger bodies are written piece by piece, so that a slow client is given time for each
+	piece     = 64 << 10
+)
+
+// deliver answers from a stored entry.
+func (c *call) deliver(e *store.Entry, o Outcome) (streaming bool, err error) {
+	rep, _ := c.represent(e.Header, e.Coding) // find has seen to it that there is one
+	now := c.p.now()
+	age := e.Lifetime.Age(now)
+	cs := cacheStatus{outcome: o, hasTTL: true, ttl: e.Lifetime.TTL - age, detail: e.Source}
+	if c.notModified(e.Status, e.Header, &rep, cs, age) {
+		return false, nil
+	}
+	c.reply(e.Status, e.Header, &rep, cs, age)
+	return c.sendStored(e, rep.decode)
+}
+
+// sendStored sends an entry's body.
+func (c *call) sendStored(e *store.Entry, decode string) (streaming bool, err error) {
+	body := e.Body
+	if decode != "" {
+		if body = c.p.plain.get(e, decode); body == nil {
+			return c.sendDecoded(e, decode)
+		}
+	}
+	if len(body) <= wholeBody || c.method == "HEAD" {
+		c.ctx.Response.SetBodyRaw(body)
+		return false, nil
+	}
+	return c.stream(&pieces{body}, int64(len(body)))
+}
+
+// sendDecoded undoes a coding on the way out.
+func (c *call) sendDecoded(e *store.Entry, coding string) (streaming bool, err error) {
+	length := int64(-1)
+	if coding == e.Coding {
+		length = e.Length
+	}
+	if c.method == "HEAD" {
+		c.promise(length)
+		return false, nil
+	}
+	r, err := encoding.NewReader(coding, bytes.NewReader(e.Body))
+	if err != nil {
+		return false, err
+	}
+	return c.stream(&decoded{r: r, close: func() { _ = r.Close() }}, length) // a memory reader: nothing to lose
+}
+
+// promise sends the length of a body that does not come.
+func (c *call) promise(length int64) {
+	c.ctx.Response.SkipBody = true
+	if length >= 0 {
+		c.ctx.Response.Header.SetContentLength(int(length))
+	}
+}

@@ -1,0 +1,74 @@
+package proxy
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"jaegis-proxy/internal/flight"
+	"jaegis-proxy/internal/spool"
+)
+
+// refusal is an error with the answer that the client gets for it. Its status
+// and type are decided where the refusal is made; everything else becomes an
+// answer in errorAnswer.
+type refusal struct {
+	status  int
+	kind    string // the error's type, behind "jaegis_"
+	message string
+	close   bool // the connection is of no further use
+}
+
+func (r *refusal) Error() string { return r.message }
+
+// malformed refuses a request that cannot be trusted to mean one thing.
+func malformed(message string) *refusal {
+	return &refusal{http.StatusBadRequest, "bad_request", message, true}
+}
+
+var (
+	errNoRoute      = &refusal{http.StatusNotFound, "no_route", "no route takes this request and there is no default upstream", false}
+	errOnlyIfCached = &refusal{http.StatusGatewayTimeout, "not_cached", "the request said only-if-cached and nothing usable is cached", false}
+	errTooLarge     = &refusal{http.StatusRequestEntityTooLarge, "request_too_large", "the request body is larger than this route allows", true}
+	errBodyTimeout  = &refusal{http.StatusRequestTimeout, "request_timeout", "the request body did not arrive in time", true}
+	errBodyCut      = &refusal{http.StatusBadRequest, "bad_request", "the request body ended before its announced end", true}
+	errSpoolFull    = &refusal{http.StatusInsufficientStorage, "spool_full", "there is no room to hold the request body; try again later or with a smaller one", true}
+	errMethod       = &refusal{http.StatusMethodNotAllowed, "method_not_allowed", "this method is not allowed", true}
+	errExpect       = &refusal{http.StatusExpectationFailed, "expectation_failed", "the only expectation that can be met is 100-continue", true}
+	errVersion      = &refusal{http.StatusHTTPVersionNotSupported, "http_version", "only HTTP/1.1 and HTTP/1.0 are spoken here", true}
+	errDraining     = &refusal{http.StatusServiceUnavailable, "shutting_down", "the proxy is shutting down", true}
+)
+
+// errorAnswer is the one place that turns an error into an answer.
+func errorAnswer(err error) *refusal {
+	var r *refusal
+	switch {
+	case errors.As(err, &r):
+		return r
+	case errors.Is(err, errFirstByte), errors.Is(err, errIdle), errors.Is(err, errTotal):
+		return &refusal{http.StatusGatewayTimeout, "upstream_timeout", err.Error(), false}
+	case errors.Is(err, errConnect):
+		return &refusal{http.StatusBadGateway, "upstream_unreachable", err.Error(), false}
+	case errors.Is(err, spool.ErrFull):
+		return &refusal{http.StatusInsufficientStorage, "spool_full", "there is no room to hold the answer", false}
+	case errors.Is(err, errShutdown), errors.Is(err, flight.ErrAbandoned):
+		return errDraining
+	case errors.Is(err, errBadRequest):
+		return malformed(err.Error())
+	}
+	return &refusal{http.StatusBadGateway, "upstream_broken", err.Error(), false}
+}
+
+// errorBody is the JSON of an error.
+func errorBody(r *refusal, id string) []byte {
+	type body struct {
+		Type      string `json:"type"`
+		Message   string `json:"message"`
+		RequestID string `json:"request_id"`
+	}
+	b, err := json.Marshal(map[string]body{"error": {"jaegis_" + r.kind, r.message, id}})
+	if err != nil {
+		panic("BUG: " + err.Error()) // strings always marshal
+	}
+	return append(b, '\n')
+}

@@ -1,0 +1,133 @@
+package proxy
+
+import (
+	"errors"
+
+	"jaegis-proxy/cachekey"
+	"jaegis-proxy/internal/encoding"
+	"jaegis-proxy/policy"
+	"jaegis-proxy/store"
+)
+
+// follow answers with what a flight brings, as it comes. The call has a seat
+// in it and gives it back, at the latest when its stream ends. o is Joined for
+// those who did not start the fetch.
+func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err error) {
+	if o == Joined && f.Ended() {
+		if e := p.landed(c, f); e != nil {
+			return c.deliver(e, Hit)
+		}
+	}
+	head, err := f.Head(c.waiting())
+	if errors.Is(err, errLookAgain) {
+		f.Leave()
+		return p.lookup(c)
+	}
+	if (err != nil || head.errorStatus()) && c.fallback != nil {
+		f.Leave()
+		c.detail = "upstream-error"
+		return c.deliver(c.fallback, Stale)
+	}
+	if err != nil {
+		f.Leave()
+		return false, err
+	}
+	if o == Joined && !c.mayShare(&head) {
+		f.Leave()
+		return p.alone(c)
+	}
+	return p.sendLive(c, f, &head, o)
+}
+
+// landed waits for the verdict on an answer that has come in whole, and gives
+// what will be stored: a client that asks again as soon as it has its answer
+// gets a hit. It gives nil when there is nothing that this call may be given.
+func (p *Proxy) landed(c *call, f *inFlight) *store.Entry {
+	<-f.Settled() // the leader only computes between the end and the verdict
+	e := f.Value()
+	if e == nil {
+		return nil
+	}
+	head, err := f.Head(c.waiting())
+	if err != nil || !c.mayShare(&head) || !c.understands(e) || policy.Usable(e.Lifetime, &c.cc, p.now()) != policy.Fresh {
+		return nil
+	}
+	f.Leave()
+	return e
+}
+
+// mayShare says whether the call may be given an answer that was fetched for
+// another: one that is stored, or a failure; and the variant that its own
+// headers select.
+func (c *call) mayShare(head *answerHead) bool {
+	d := &head.decision
+	if !d.Store && !d.Share {
+		return false
+	}
+	return len(d.Vary) == 0 || head.variant == cachekey.Variant(c.base, d.Vary, keyHeaders{&c.ctx.Request.Header})
+}
+
+// sendLive streams from the flight.
+func (p *Proxy) sendLive(c *call, f *inFlight, head *answerHead, o Outcome) (streaming bool, err error) {
+	rep, shared := representation{}, o == Miss || o == Joined
+	if shared {
+		rep, _ = c.represent(head.fields, "") // what the client cannot decode it gets as it came
+	}
+	cs := cacheStatus{outcome: o, status: head.status, stored: head.decision.Store && o == Miss, detail: c.missDetail(head)}
+	if shared && c.notModified(head.status, head.fields, &rep, cs, -1) {
+		f.Leave()
+		return false, nil
+	}
+	c.reply(head.status, head.fields, &rep, cs, -1)
+	if c.method == "HEAD" || head.status == 204 || head.status == 304 {
+		if rep.decode != "" {
+			head.length = -1
+		}
+		c.promise(head.length)
+		f.Leave()
+		return false, nil
+	}
+	length, err := c.liveLength(f, head)
+	if err != nil {
+		f.Leave()
+		return false, err
+	}
+	var src source = f.Reader(c.waiting())
+	if rep.decode != "" {
+		src, length = decodeLive(rep.decode, src.(*reader)), -1
+	}
+	return c.stream(src, length)
+}
+
+// liveLength is the length to announce. HTTP/1.0 clients can tell a whole body
+// from a cut one by its length alone, so they wait for the end.
+func (c *call) liveLength(f *inFlight, head *answerHead) (int64, error) {
+	if head.length >= 0 || c.http11() {
+		return head.length, nil
+	}
+	return f.Wait(c.waiting())
+}
+
+// missDetail says why an answer that was fetched is not stored, or that the
+// store was away.
+func (c *call) missDetail(head *answerHead) string {
+	switch {
+	case c.detail != "":
+		return c.detail
+	case head.decision.Reason != "":
+		return string(head.decision.Reason)
+	case c.outage:
+		return "store-unavailable"
+	}
+	return ""
+}
+
+// decodeLive undoes a coding while the answer comes in.
+func decodeLive(coding string, r *reader) source {
+	d, err := encoding.NewReader(coding, r)
+	if err != nil {
+		r.Close()
+		return &decoded{err: err}
+	}
+	return &decoded{r: d, close: func() { _ = d.Close(); r.Close() }} // the reader's own error came with Next
+}

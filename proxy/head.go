@@ -1,0 +1,206 @@
+package proxy
+
+import (
+	"bytes"
+	"net/textproto"
+	"strings"
+)
+
+// head is what the strict reading of a request's head found, beyond what
+// fasthttp parsed.
+type head struct {
+	flags        headFlags
+	contentLen   []byte
+	transferCode []byte
+	connection   [][]byte // values of Connection fields
+}
+
+// headFlags say which fields are there, so that the hot path asks fasthttp
+// only for those.
+type headFlags uint32
+
+const (
+	hasHost headFlags = 1 << iota
+	hasContentLength
+	hasTransferEncoding
+	hasConnection
+	hasContentType
+	hasAuthorization
+	hasExpect
+	hasCacheControl
+	hasPragma
+	hasRange
+	hasCondition
+	hasAcceptEncoding
+	hasRequestID
+	hasTrace
+	hasOverride
+)
+
+func (h headFlags) has(f headFlags) bool { return h&f != 0 }
+
+// watched are the fields that get a flag, by lower-case name. Those that are
+// single may come only once: two copies are two meanings.
+var watched = map[string]struct {
+	flag   headFlags
+	single bool
+}{
+	"host":                   {hasHost, true},
+	"content-length":         {hasContentLength, true},
+	"transfer-encoding":      {hasTransferEncoding, true},
+	"connection":             {hasConnection, false},
+	"content-type":           {hasContentType, true},
+	"authorization":          {hasAuthorization, true},
+	"expect":                 {hasExpect, true},
+	"cache-control":          {hasCacheControl, false},
+	"pragma":                 {hasPragma, false},
+	"range":                  {hasRange, true},
+	"if-none-match":          {hasCondition, false},
+	"if-modified-since":      {hasCondition, false},
+	"if-match":               {hasCondition, false},
+	"if-unmodified-since":    {hasCondition, false},
+	"if-range":               {hasCondition, false},
+	"accept-encoding":        {hasAcceptEncoding, false},
+	"x-request-id":           {hasRequestID, true},
+	"x-http-method":          {hasOverride, false},
+	"x-method-override":      {hasOverride, false},
+	"x-http-method-override": {hasOverride, false},
+	"traceparent":            {hasTrace, true},
+}
+
+// maxWatched is the length of the longest name in watched.
+const maxWatched = len("x-http-method-override")
+
+// scanHead reads the field lines as they came over the wire and refuses
+// whatever two parsers could read in two ways (RFC 9112, sections 2.2, 5.1,
+// 5.2, 6.1 and 6.3): fasthttp has parsed the same bytes leniently.
+func scanHead(raw []byte, h *head) *refusal {
+	for len(raw) > 0 {
+		end := bytes.IndexByte(raw, '\n')
+		if end < 1 || raw[end-1] != '\r' {
+			return malformed("a header line does not end in CRLF")
+		}
+		line := raw[:end-1]
+		raw = raw[end+1:]
+		if len(line) == 0 {
+			break
+		}
+		if r := scanField(line, h); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+func scanField(line []byte, h *head) *refusal {
+	if line[0] == ' ' || line[0] == '\t' {
+		return malformed("a header line is folded")
+	}
+	colon := bytes.IndexByte(line, ':')
+	if colon < 1 {
+		return malformed("a header line has no name")
+	}
+	name, value := line[:colon], line[colon+1:]
+	var buf [maxWatched]byte
+	lower := buf[:0]
+	underscore := false
+	for _, c := range name {
+		class := tokenTable[c]
+		if class == 0 {
+			return malformed("a header name holds a character that is not allowed there")
+		}
+		underscore = underscore || c == '_'
+		if len(lower) < cap(lower) {
+			lower = append(lower, class)
+		}
+	}
+	for _, c := range value {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			return malformed("a header value holds a control character")
+		}
+	}
+	if underscore {
+		return scanUnderscore(name)
+	}
+	if len(name) > maxWatched {
+		return nil
+	}
+	return h.note(lower, trimOWS(value))
+}
+
+// scanUnderscore refuses names that a CGI-like upstream would take for a
+// framing field or for the caller's identity.
+func scanUnderscore(name []byte) *refusal {
+	switch strings.ReplaceAll(strings.ToLower(string(name)), "_", "-") {
+	case "transfer-encoding", "content-length", "content-type", "host", "connection", "authorization", "cookie",
+		"proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "expect", "upgrade", "te", "trailer":
+		return malformed("a header name is that of a field with a fixed meaning, but for \"_\" in place of \"-\"")
+	}
+	return nil
+}
+
+// note records a field that gets a flag.
+func (h *head) note(lower, value []byte) *refusal {
+	w, ok := watched[string(lower)]
+	if !ok {
+		return nil
+	}
+	if w.single && h.flags.has(w.flag) {
+		return malformed("the header field " + textproto.CanonicalMIMEHeaderKey(string(lower)) + " may come only once")
+	}
+	h.flags |= w.flag
+	switch w.flag {
+	case hasContentLength:
+		h.contentLen = value
+	case hasTransferEncoding:
+		h.transferCode = value
+	case hasConnection:
+		h.connection = append(h.connection, value)
+	}
+	return nil
+}
+
+// framing checks how the body is framed.
+func (h *head) framing(http11 bool) *refusal {
+	switch {
+	case h.flags.has(hasTransferEncoding) && h.flags.has(hasContentLength):
+		return malformed("Content-Length and Transfer-Encoding exclude each other")
+	case h.flags.has(hasTransferEncoding) && !http11:
+		return malformed("HTTP/1.0 has no Transfer-Encoding")
+	case h.flags.has(hasTransferEncoding) && !bytes.EqualFold(h.transferCode, []byte("chunked")):
+		return malformed("the only Transfer-Encoding understood is \"chunked\"")
+	case h.flags.has(hasContentLength) && !validLength(h.contentLen):
+		return malformed("Content-Length must be a plain decimal number")
+	}
+	return nil
+}
+
+// validLength takes digits only, without leading zeros, up to 18 of them.
+func validLength(b []byte) bool {
+	if len(b) == 0 || len(b) > 18 || b[0] == '0' && len(b) > 1 {
+		return false
+	}
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+func trimOWS(b []byte) []byte { return bytes.Trim(b, " \t") }
+
+// tokenTable maps a character of a token to its lower case, all others to 0
+// (RFC 9110, section 5.6.2).
+var tokenTable = func() (t [256]byte) {
+	const others = "!#$%&'*+-.^_`|~"
+	for c := range t {
+		switch {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c < 0x80 && strings.IndexByte(others, byte(c)) >= 0:
+			t[c] = byte(c)
+		case c >= 'A' && c <= 'Z':
+			t[c] = byte(c) + 'a' - 'A'
+		}
+	}
+	return t
+}()

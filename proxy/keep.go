@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+
+	"jaegis-proxy/internal/encoding"
+	"jaegis-proxy/policy"
+	"jaegis-proxy/store"
+)
+
+// entry makes what is stored out of a whole answer.
+func (l *leader) entry(head *answerHead) (*store.Entry, error) {
+	body, err := l.f.Body()
+	if err != nil {
+		return nil, err
+	}
+	return &store.Entry{
+		Status:       head.status,
+		Header:       head.fields,
+		Lifetime:     head.decision.Lifetime,
+		Body:         body,
+		Length:       int64(len(body)),
+		UpstreamTime: l.p.now().Sub(l.started),
+		Source:       "flight",
+	}, nil
+}
+
+// keep stores the answer after the clients have their bytes. Until then the
+// flight answers: it lands when the store has the entry, or will not have it.
+func (p *Proxy) keep(l *leader, head *answerHead, e *store.Entry) {
+	if !p.o.Writes.Submit(e.Size(), func(ctx context.Context) {
+		defer l.land()
+		p.write(ctx, l, head, p.compress(e))
+	}) {
+		p.metrics.notStored(l.route, "queue-full")
+		l.land()
+	}
+}
+
+// write puts the entry where its Vary says, and a signpost there if need be.
+// The signpost goes last: it never points to nothing that was not tried.
+func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store.Entry) {
+	err := p.store.Put(ctx, head.variant, e)
+	if err == nil && len(head.decision.Vary) > 0 {
+		err = p.store.Put(ctx, l.base, &store.Entry{Status: e.Status, Lifetime: e.Lifetime, Vary: head.decision.Vary})
+	}
+	switch {
+	case errors.Is(err, store.ErrTooLarge):
+		p.metrics.notStored(l.route, reasonTooLarge)
+	case err != nil:
+		p.metrics.notStored(l.route, "store-error")
+		p.log.Debug("answer was not stored", "route", l.route.Name, "error", err)
+	}
+}
+
+// compress gives the entry in the coding in which it is kept, when that saves
+// a tenth at least.
+func (p *Proxy) compress(e *store.Entry) *store.Entry {
+	o := p.o.Compression
+	if o.Coding == "" || e.Length < max(o.MinSize, 1) || field(e.Header, "Content-Encoding") != "" ||
+		!encoding.Compressible(field(e.Header, "Content-Type")) || noTransform(e.Header) {
+		return e
+	}
+	body, err := encoding.Compress(o.Coding, o.Level, e.Body)
+	if err != nil || len(body) > len(e.Body)*9/10 {
+		return e
+	}
+	small := *e
+	small.Body, small.Coding = body, o.Coding
+	return &small
+}
+
+// noTransform says whether the answer must be handed on as it is (RFC 9111,
+// section 5.2.2.6).
+func noTransform(fields []store.Field) bool {
+	var lines []string
+	for _, f := range fields {
+		if f.Name == "Cache-Control" {
+			lines = append(lines, f.Value)
+		}
+	}
+	return policy.ParseDirectives(lines).NoTransform
+}

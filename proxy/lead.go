@@ -1,0 +1,239 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"jaegis-proxy/cachekey"
+	"jaegis-proxy/internal/flight"
+	"jaegis-proxy/policy"
+	"jaegis-proxy/store"
+)
+
+// answerHead is the head of an answer in flight.
+type answerHead struct {
+	status   int
+	fields   []store.Field
+	length   int64 // of the body; -1 when it is not known
+	decision policy.Decision
+	variant  cachekey.Key // where the answer belongs, given its Vary
+}
+
+// errorStatus says whether a stale answer is better than this one (RFC 5861,
+// section 4).
+func (h *answerHead) errorStatus() bool {
+	switch h.status {
+	case 500, 502, 503, 504:
+		return true
+	}
+	return false
+}
+
+// leader fetches one answer. It has a goroutine, a deadline and a copy of the
+// request of its own: no client's leaving or slowness touches it.
+type leader struct {
+	p       *Proxy
+	f       *inFlight
+	route   *Route
+	why     purpose
+	req     *Request
+	ask     policy.Request
+	joinKey cachekey.Key // under which others can join
+	base    cachekey.Key // without Vary
+	vary    cachekey.Headers
+	span    trace.SpanContext // of the request that began the fetch
+	started time.Time
+	size    int64
+}
+
+// newFlight makes a flight for the call. With abandon it ends when no client
+// waits any more; else the answer, which is paid for, is fetched to its end.
+func (p *Proxy) newFlight(c *call, abandon bool) *inFlight {
+	return flight.New[answerHead, *store.Entry](p.ctx, flight.Options{
+		Body:    p.spools.New(-1),
+		Window:  p.spools.Memory / 2,
+		Abandon: abandon,
+	})
+}
+
+// purpose says what a fetch is for.
+type purpose int
+
+const (
+	fetchPass    purpose = iota // for one client, the cache has nothing to do with it
+	fetchShared                 // for whoever may be given the answer
+	fetchRefresh                // the same, while a stale answer is handed out
+)
+
+// start sets a leader going for the call's flight.
+func (p *Proxy) start(c *call, f *inFlight, why purpose) {
+	client := c.snapshot()
+	l := &leader{
+		p: p, f: f, route: c.route, why: why, joinKey: c.key, base: c.base,
+		vary: variantHeaders(client), span: c.spanContext(),
+		ask: policy.Request{
+			Method: c.method, NoStore: c.cc.NoStore,
+			Credential: c.hasCredential(true), Authorization: c.hasCredential(false),
+		},
+		req: &Request{
+			Method: c.method, Path: string(c.target.path), Query: string(c.target.query), HasQuery: c.target.hasQuery,
+			Host: string(c.target.host), Header: c.upstreamHeader(client, why != fetchPass), Body: c.takeBody(),
+		},
+	}
+	p.leaders.Add(1)
+	go l.run()
+}
+
+// hasCredential says whether the request shows who its caller is.
+func (c *call) hasCredential(cookies bool) bool {
+	for _, name := range c.route.credentials() {
+		if (cookies || name != "Cookie") && len(c.ctx.Request.Header.Peek(name)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// run fetches, settles and stores.
+func (l *leader) run() {
+	defer l.p.leaders.Done()
+	defer l.req.Body.close()
+	l.started = l.p.now()
+	head, err := l.fetch()
+	l.f.Close(err)
+	var e *store.Entry
+	if err == nil && head.decision.Store && !l.f.Sealed() {
+		e, err = l.entry(head)
+	}
+	if err != nil {
+		l.rest()
+		l.p.log.Debug("fetch failed", "route", l.route.Name, "upstream", l.route.Upstream.Name(), "error", err)
+	}
+	l.f.Settle(e)
+	if e == nil {
+		l.land()
+		return
+	}
+	l.p.keep(l, head, e)
+}
+
+// land takes the flight out of the group: from now on the store answers.
+func (l *leader) land() {
+	l.p.flights.Forget(l.joinKey, l.f)
+	l.f.Done()
+}
+
+// fetch asks the upstream and copies its answer into the flight. A panic fails
+// this request and no other.
+func (l *leader) fetch() (head *answerHead, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			l.p.log.Error("panic in a fetch", "panic", r, "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: internal error", errBroken)
+		}
+	}()
+	ctx := l.f.Context()
+	l.ask.SentAt = l.p.now()
+	resp, err := l.do(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }() // the body's end was seen by reading it
+	head = l.judge(resp)
+	l.f.Start(*head, resp.Length, !head.decision.Store)
+	return head, l.copy(resp)
+}
+
+// judge gives the verdict on the answer's head.
+func (l *leader) judge(resp *Response) *answerHead {
+	head := &answerHead{status: resp.Status, fields: endToEnd(resp.Header), length: resp.Length, variant: l.base}
+	if l.ask.Method == "HEAD" || resp.Status == 204 || resp.Status == 304 {
+		head.length = contentLength(resp)
+	}
+	if l.why == fetchPass {
+		return head
+	}
+	d := policy.Decide(&l.route.Rule, &l.ask, &policy.Response{
+		Status: resp.Status, Header: resp.Header, Framed: resp.Framed,
+	}, l.p.now())
+	if d.Store && resp.Length > l.route.MaxObjectBytes {
+		d.Store, d.Reason = false, reasonTooLarge
+	}
+	if len(d.Vary) > 0 {
+		head.variant = cachekey.Variant(l.base, d.Vary, l.vary)
+	}
+	head.decision = d
+	l.remember(&d)
+	return head
+}
+
+// reasonTooLarge is why an answer above the route's bound is not stored.
+const reasonTooLarge policy.Reason = "too-large"
+
+// remember marks a key whose answer is of no use to others, so that its
+// callers need not wait for each other for a while; and takes the mark away
+// when an answer can be stored again.
+func (l *leader) remember(d *policy.Decision) {
+	switch {
+	case d.Store:
+		l.p.uncacheable.Invalidate(l.joinKey)
+	case !d.Share && d.Reason != policy.ReasonMethod || d.Reason == reasonTooLarge:
+		l.p.uncacheable.Set(l.joinKey, struct{}{})
+	}
+	if !d.Store {
+		l.rest()
+		l.p.metrics.notStored(l.route, d.Reason)
+	}
+}
+
+// rest keeps a refresh that brought nothing from being tried again at once.
+func (l *leader) rest() {
+	if l.why == fetchRefresh {
+		l.p.resting.Set(l.joinKey, struct{}{})
+	}
+}
+
+// contentLength is what the head says of a body that does not come.
+func contentLength(resp *Response) int64 {
+	if resp.Header.Get("Content-Length") == "" {
+		return -1
+	}
+	return resp.Length
+}
+
+// copy moves the body into the flight until its verified end.
+func (l *leader) copy(resp *Response) error {
+	buf := getBuffer(32 << 10)
+	defer putBuffer(buf)
+	for {
+		n, err := resp.Body.Read(*buf)
+		l.size += int64(n)
+		if l.size > l.route.MaxObjectBytes && !l.f.Sealed() {
+			l.outgrow()
+		}
+		if n > 0 || err == io.EOF {
+			if werr := l.f.Write((*buf)[:n], err == io.EOF); werr != nil {
+				return werr
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// outgrow gives up storing: the answer goes on to those who read it.
+func (l *leader) outgrow() {
+	l.f.Seal()
+	if l.why != fetchPass {
+		l.remember(&policy.Decision{Reason: reasonTooLarge})
+	}
+}

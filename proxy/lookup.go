@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"errors"
+
+	"jaegis-proxy/cachekey"
+	"jaegis-proxy/policy"
+	"jaegis-proxy/store"
+)
+
+// lookup answers from the store if it can, and fetches otherwise.
+func (p *Proxy) lookup(c *call) (streaming bool, err error) {
+	generation := p.flights.Generation()
+	e, state := p.find(c)
+	switch {
+	case state == policy.Fresh:
+		return c.deliver(e, Hit)
+	case state == policy.Revalidate:
+		if !c.cc.OnlyIfCached {
+			p.refresh(c)
+		}
+		return c.deliver(e, Stale)
+	case c.cc.OnlyIfCached:
+		return false, errOnlyIfCached
+	case state == policy.StaleOnError:
+		c.fallback = e
+	}
+	return p.fetch(c, generation)
+}
+
+// find looks in the store. A store that fails counts as a miss. When a stored
+// answer says that other request headers matter (Vary), the key becomes that
+// of the variant.
+func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
+	c.key = c.base
+	e := p.get(c)
+	if e != nil && len(e.Vary) > 0 {
+		c.key = cachekey.Variant(c.base, e.Vary, keyHeaders{&c.ctx.Request.Header})
+		e = p.get(c)
+	}
+	if e == nil || len(e.Vary) > 0 || !c.understands(e) {
+		return nil, policy.Expired
+	}
+	return e, policy.Usable(e.Lifetime, &c.cc, c.start)
+}
+
+func (p *Proxy) get(c *call) *store.Entry {
+	e, err := p.store.Get(p.ctx, c.key)
+	if err != nil {
+		c.outage = c.outage || !errors.Is(err, store.ErrNotFound)
+		return nil
+	}
+	return e
+}
+
+// fetch gets the answer from the upstream: by the flight that others wait for
+// already, by a new one that they can join, or alone.
+func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
+	if c.route.CancelAbandoned {
+		c.watch = watch(p.ctx, c.ctx.Conn())
+	}
+	if _, marked := p.uncacheable.GetIfPresent(c.key); marked || c.cc.NoCache || c.method == "HEAD" {
+		return p.alone(c)
+	}
+	f, leader := p.flights.Join(c.key, func() *inFlight { return p.newFlight(c, c.route.CancelAbandoned) })
+	if !leader {
+		return p.follow(c, f, Joined)
+	}
+	// Between our look-up and our joining, a flight may have landed: then the
+	// answer is in the store, and whoever joined us meanwhile finds it there.
+	if joined := c.key; p.flights.Generation() != generation {
+		if e, state := p.find(c); state == policy.Fresh {
+			p.flights.Forget(joined, f)
+			f.Close(errLookAgain)
+			f.Settle(nil)
+			f.Leave()
+			f.Done()
+			return c.deliver(e, Hit)
+		}
+		c.key = joined
+	}
+	p.start(c, f, fetchShared)
+	return p.follow(c, f, Miss)
+}
+
+// errLookAgain tells those who joined a flight that it was not needed.
+var errLookAgain = errors.New("the answer is in the store by now")
+
+// alone fetches for one caller. What comes may still be stored.
+func (p *Proxy) alone(c *call) (streaming bool, err error) {
+	f := p.newFlight(c, c.route.CancelAbandoned)
+	p.start(c, f, fetchShared)
+	return p.follow(c, f, Miss)
+}
+
+// pass forwards a request that the cache has nothing to do with. It ends with
+// its client.
+func (p *Proxy) pass(c *call, reason string) (streaming bool, err error) {
+	c.detail, c.keyed = reason, false
+	if c.cc.OnlyIfCached {
+		return false, errOnlyIfCached
+	}
+	c.watch = watch(p.ctx, c.ctx.Conn())
+	f := p.newFlight(c, true)
+	p.start(c, f, fetchPass)
+	if reason == "uncached-route" || reason == "method" {
+		return p.follow(c, f, Pass)
+	}
+	return p.follow(c, f, Bypass)
+}

@@ -1,0 +1,199 @@
+// Package proxy is the request path: it takes a client's request, answers it
+// from the store or from an upstream, and sees to it that the same answer is
+// fetched once however many ask for it.
+//
+// The path reads in the order in which a request runs: admit (strict parsing,
+// route), readBody, deriveKey, lookup, then deliver for a hit, or fetch and
+// follow. Pass-through requests take the same way without key and store.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"jaegis-proxy/cachekey"
+	"jaegis-proxy/internal/flight"
+	"jaegis-proxy/internal/spool"
+	"jaegis-proxy/store"
+)
+
+// errShutdown ends what still runs when the time for shutting down is over.
+var errShutdown = errors.New("the proxy is shutting down")
+
+// Options are for New. Store, Writes, Spools, Metrics and Log are needed.
+type Options struct {
+	Store  store.Store
+	Writes *store.Queue // through which answers go to the store once the clients have them
+	Spools *spool.Store // where bodies go that are too large for memory
+
+	Compression    Compression
+	UncacheableTTL time.Duration // how long it is remembered that an answer could not be stored
+	BodyTimeout    time.Duration // longest silence while a request body is read; 0 is none
+	WriteTimeout   time.Duration // longest stall of one write to a client; 0 is none
+	MemoBytes      int64         // memory for recognising request bodies
+
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
+	Now     func() time.Time // nil is time.Now
+
+	Tracer     trace.Tracer // nil when traces are off
+	Propagator propagation.TextMapPropagator
+}
+
+// Compression says how answers are kept.
+type Compression struct {
+	Coding  string // "gzip", "zstd", or empty for none
+	Level   int
+	MinSize int64 // smaller bodies are kept as they are
+}
+
+// The flights of this proxy.
+type (
+	inFlight = flight.Flight[answerHead, *store.Entry]
+	reader   = flight.Reader[answerHead, *store.Entry]
+)
+
+// Proxy answers requests. It is safe for concurrent use.
+type Proxy struct {
+	o       Options
+	store   store.Store
+	spools  *spool.Store
+	log     *slog.Logger
+	now     func() time.Time
+	metrics *metrics
+	memo    *cachekey.Memo
+	ids     *requestIDs
+
+	table       atomic.Pointer[Table]
+	flights     flight.Group[cachekey.Key, answerHead, *store.Entry]
+	uncacheable *otter.Cache[cachekey.Key, struct{}] // keys whose callers do not wait for each other
+	resting     *otter.Cache[cachekey.Key, struct{}] // keys whose refresh failed
+	plain       *plainCache
+
+	ctx     context.Context // of everything that outlives a client; ends at Close
+	cancel  context.CancelCauseFunc
+	leaders sync.WaitGroup
+}
+
+// New gives a proxy that serves the table.
+func New(o Options, table *Table) (*Proxy, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	p := &Proxy{o: o, store: o.Store, spools: o.Spools, log: o.Log, now: o.Now, ids: newRequestIDs()}
+	p.ctx, p.cancel = context.WithCancelCause(context.Background())
+	p.memo = cachekey.NewMemo(o.MemoBytes)
+	var err error
+	if p.metrics, err = newMetrics(p, o.Metrics); err != nil {
+		return nil, err
+	}
+	p.plain = newPlainCache()
+	p.uncacheable = newMarks(o.UncacheableTTL)
+	p.resting = newMarks(restTime)
+	return p, p.Reload(table)
+}
+
+// restTime is how long a key rests whose refresh brought nothing.
+const restTime = 2 * time.Second
+
+// newMarks gives a set of keys that forgets each of them after ttl.
+func newMarks(ttl time.Duration) *otter.Cache[cachekey.Key, struct{}] {
+	return otter.Must(&otter.Options[cachekey.Key, struct{}]{
+		MaximumSize:      100_000,
+		ExpiryCalculator: otter.ExpiryWriting[cachekey.Key, struct{}](max(ttl, time.Millisecond)),
+	})
+}
+
+// Reload puts another table in place. Requests under way keep the one that
+// they began with. On an error the old table stays.
+func (p *Proxy) Reload(t *Table) error {
+	if err := t.prepare(p.metrics, p.memo); err != nil {
+		return err
+	}
+	p.table.Store(t)
+	return nil
+}
+
+// Close ends fetches that still run, once ctx is over or they have ended, and
+// waits for them.
+func (p *Proxy) Close(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() { p.cancel(errShutdown) })
+	p.leaders.Wait()
+	stop()
+	p.cancel(errShutdown)
+	p.uncacheable.StopAllGoroutines()
+	p.resting.StopAllGoroutines()
+	p.plain.close()
+}
+
+// Serve answers one request.
+func (p *Proxy) Serve(ctx *fasthttp.RequestCtx) {
+	c := p.begin(ctx)
+	streaming, err := p.answer(c)
+	if err != nil {
+		c.refuse(err)
+	}
+	if !streaming {
+		c.end(err)
+	}
+}
+
+// answer runs the request. With streaming, the call ends with its stream.
+func (p *Proxy) answer(c *call) (streaming bool, err error) {
+	if err := c.admit(); err != nil {
+		return false, err
+	}
+	if err := c.readBody(); err != nil {
+		return false, err
+	}
+	if reason := c.bypassReason(); reason != "" {
+		return p.pass(c, reason)
+	}
+	if err := c.deriveKey(); err != nil {
+		return p.pass(c, "no-key")
+	}
+	return p.lookup(c)
+}
+
+// deriveKey makes the request's key.
+func (c *call) deriveKey() error {
+	req := &c.ctx.Request
+	key, err := c.table.deriver.Derive(c.route.Key, &cachekey.Request{
+		Method:   req.Header.Method(),
+		Upstream: c.route.Upstream.o.URL,
+		Host:     c.upstreamHost(),
+		Path:     c.target.path,
+		Query:    c.target.query,
+		Headers:  keyHeaders{&req.Header},
+		Body:     c.keyBody(),
+	})
+	c.base, c.key, c.keyed = key, key, err == nil
+	return err
+}
+
+func (c *call) keyBody() cachekey.Body {
+	b := cachekey.Body{Bytes: c.body.bytes, Size: c.body.Size}
+	if c.body.spool != nil {
+		b.File = c.body.spool
+	}
+	return b
+}
+
+// upstreamHost is the host that the upstream sees; empty when it is always
+// its own.
+func (c *call) upstreamHost() []byte {
+	if c.route.Upstream.o.PreserveHost {
+		return c.target.host
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package proxy
+
+import (
+	"strings"
+
+	"jaegis-proxy/internal/encoding"
+	"jaegis-proxy/store"
+)
+
+// representation says in which content coding an answer is sent to one client,
+// and what that changes in its fields.
+type representation struct {
+	decode string // the coding to undo on the way out; empty for none
+	ours   string // the coding that is ours and is sent; empty for none
+	theirs bool   // the upstream's Content-Encoding is undone
+	varies bool   // other clients get it in another coding
+}
+
+// represent chooses for this client. ours is the coding that the body has by
+// our own doing. It is false when the client cannot be given the answer.
+func (c *call) represent(fields []store.Field, ours string) (rep representation, ok bool) {
+	if ours != "" {
+		if c.accepts(ours) {
+			return representation{ours: ours, varies: true}, true
+		}
+		return representation{decode: ours, varies: true}, true
+	}
+	theirs := strings.ToLower(field(fields, "Content-Encoding"))
+	switch {
+	case theirs == "" || theirs == "identity":
+		return representation{}, true
+	case c.accepts(theirs):
+		return representation{varies: true}, true
+	case encoding.Decodable(theirs):
+		return representation{decode: theirs, theirs: true, varies: true}, true
+	}
+	return representation{}, false
+}
+
+// understands says whether the client can be given a stored answer.
+func (c *call) understands(e *store.Entry) bool {
+	_, ok := c.represent(e.Header, e.Coding)
+	return ok
+}
+
+// changed says whether the bytes are not those that the upstream's ETag is of.
+func (r *representation) changed() bool { return r.ours != "" || r.theirs }
+
+// etag is the entity tag to send: a strong one becomes weak when the bytes are
+// others than the upstream's (RFC 9110, section 8.8.3).
+func (r *representation) etag(tag string) string {
+	if r.changed() && strings.HasPrefix(tag, `"`) {
+		return "W/" + tag
+	}
+	return tag
+}

@@ -1,0 +1,45 @@
+package proxy
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+
+	"jaegis-proxy/internal/spool"
+)
+
+// Request is a request for an upstream. It is independent of the client's
+// connection: nothing in it dies with the handler.
+type Request struct {
+	Method   string
+	Path     string // as the client sent it, percent-encoding and all
+	Query    string // likewise, without "?"
+	HasQuery bool   // there was a "?", even if nothing followed
+	Host     string // the effective host that the client asked for
+	Header   http.Header
+	Body     Body
+}
+
+// Body is a request body, in memory or spooled to disk. It can be read many
+// times.
+type Body struct {
+	Declared bool // the client framed a body, if only an empty one
+	Size     int64
+	bytes    []byte
+	spool    *spool.Spool // owned by whoever owns the Body; nil when in memory
+}
+
+// reader reads the body from its beginning.
+func (b *Body) reader() io.Reader {
+	if b.spool != nil {
+		return io.NewSectionReader(b.spool, 0, b.Size)
+	}
+	return bytes.NewReader(b.bytes)
+}
+
+// close gives up what is on disk.
+func (b *Body) close() {
+	if b.spool != nil {
+		_ = b.spool.Close() // an unlinked file: nothing to lose
+	}
+}

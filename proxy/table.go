@@ -1,0 +1,119 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"jaegis-proxy/cachekey"
+	"jaegis-proxy/policy"
+)
+
+// Route says what is done with the requests that it takes.
+type Route struct {
+	Name     string
+	Match    policy.Match
+	Upstream *Upstream
+
+	Cache bool // false passes everything to the upstream, uncached
+	Key   *cachekey.Rule
+	Rule  policy.Rule
+
+	MaxRequestBytes int64 // larger request bodies are refused
+	MaxObjectBytes  int64 // larger answers are passed on and not stored
+	CancelAbandoned bool  // stop fetching when no client waits any more; else the answer, paid for, is fetched to its end and stored
+
+	metrics *routeMetrics
+	keyed   []string // lower-case names of the headers in the key
+}
+
+// alwaysKeyed are request headers that change an answer without being asked
+// for in a route's key: they are part of every key.
+var alwaysKeyed = []string{"Accept", "Accept-Language", "Origin"}
+
+// Table is one configuration of routes. It is immutable: a reload makes a new
+// one.
+type Table struct {
+	Routes    []*Route // the first that takes a request has it
+	Fallback  *Route   // for what no route takes; nil answers 404
+	KeySecret []byte   // keys the hash of credentials
+
+	matcher *policy.Matcher
+	deriver *cachekey.Deriver
+}
+
+// prepare checks the table and makes it ready for use.
+func (t *Table) prepare(m *metrics, memo *cachekey.Memo) error {
+	matches := make([]policy.Match, len(t.Routes))
+	for i, r := range t.Routes {
+		matches[i] = r.Match
+	}
+	var err error
+	if t.matcher, err = policy.NewMatcher(matches); err != nil {
+		return err
+	}
+	t.deriver = &cachekey.Deriver{Secret: t.KeySecret, Memo: memo}
+	all := t.Routes
+	if t.Fallback != nil {
+		all = append(slices.Clone(all), t.Fallback)
+	}
+	var errs []error
+	for _, r := range all {
+		if err := r.prepare(m); err != nil {
+			errs = append(errs, fmt.Errorf("route %s: %w", r.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Route) prepare(m *metrics) error {
+	if r.Upstream == nil {
+		return errors.New("has no upstream")
+	}
+	r.metrics = m.route(r.Name)
+	if r.Key == nil {
+		return nil
+	}
+	headers := alwaysKeyed
+	if r.Rule.Freshness == policy.FreshnessOrigin {
+		headers = []string{"Origin"} // what else selects an answer, its Vary says
+	}
+	r.Key.Headers = append(slices.Clone(r.Key.Headers), headers...)
+	r.Rule.PerCaller = r.Key.Scope != cachekey.ScopePublic
+	for _, name := range slices.Concat(r.Key.Headers, r.credentials()) {
+		r.keyed = append(r.keyed, strings.ToLower(name))
+	}
+	return r.Key.Prepare()
+}
+
+// credentials are the headers that identify a caller.
+func (r *Route) credentials() []string {
+	if r.Key != nil && len(r.Key.Credentials) > 0 {
+		return r.Key.Credentials
+	}
+	return cachekey.DefaultCredentials
+}
+
+// find gives the route for a request, or nil.
+func (t *Table) find(method, host, path []byte) *Route {
+	if i := t.matcher.Find(method, host, path); i >= 0 {
+		return t.Routes[i]
+	}
+	return t.Fallback
+}
+
+// cacheable says whether the route may answer this method from the cache: the
+// safe ones, POST, and what the route names.
+func (r *Route) cacheable(method string) bool {
+	if !r.Cache {
+		return false
+	}
+	switch method {
+	case "GET", "HEAD":
+		return true
+	case "POST":
+		return r.Rule.Freshness == policy.FreshnessRoute
+	}
+	return r.Rule.Freshness == policy.FreshnessRoute && slices.Contains(r.Match.Methods, method)
+}
