@@ -53,7 +53,7 @@ make_bodies() {
 		size="${spec#*:}"
 		{
 			printf '{"model":"bench","temperature":0,"messages":[{"role":"user","content":"'
-			head -c $((size - 74)) < <(while :; do printf 'the quick brown fox jumps over the lazy dog '; done)
+			head -c $((size - 75)) < <(while :; do printf 'the quick brown fox jumps over the lazy dog '; done)
 			printf '"}]}'
 		} >"$DIR/${spec%%:*}.json"
 	done
@@ -176,6 +176,7 @@ check() {
 
 measure() { # measure ROUND SERVER BODY
 	local at="AT_$2" cpu calls result
+	sleep 0.3 # let the last load's unanswered requests end, so that they count for nobody
 	calls="$(upstream_calls)" cpu="$(cpu_us "$2")"
 	result="$(load "${!at}" "$3" "$SECONDS_EACH")"
 	cpu=$(($(cpu_us "$2") - cpu)) calls=$(($(upstream_calls) - calls))
