@@ -228,6 +228,7 @@ func TestWrongPasswordIsAnOutageThatKeepsThePasswordSecret(t *testing.T) {
 			t.Errorf("Get: %v; want an outage", err)
 		}
 		storetest.Eventually(t, opensWithin, "the breaker opens", isOpen(s))
+		storetest.Eventually(t, opensWithin, "the log says so", func() bool { return log.String() != "" })
 		for _, text := range []string{err.Error(), s.State().LastError, log.String()} {
 			if text == "" || strings.Contains(text, "s3cret") {
 				t.Errorf("said %q", text)
@@ -275,6 +276,7 @@ func TestOutageIsLoggedAtItsBeginningAndEndOnly(t *testing.T) {
 	}
 	server.Restart()
 	storetest.Eventually(t, closesWithin, "the breaker closes", func() bool { return !s.State().Open })
+	storetest.Eventually(t, opensWithin, "the log says so", func() bool { return strings.Contains(log.String(), "in use again") })
 	if n := strings.Count(log.String(), "\n"); n != 2 {
 		t.Errorf("%d lines for one outage:\n%s", n, log.String())
 	}

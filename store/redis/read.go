@@ -25,6 +25,11 @@ const (
 	// carries many in one round trip.
 	plainReads = 4
 
+	// batches is how many batches may be under way at the same time, each on a
+	// connection of its own. With one alone, a reply that is held up would hold
+	// up all reads behind it.
+	batches = 4
+
 	// maxQueuedReads bounds the memory of reads that nobody waits for any more,
 	// should Redis hang.
 	maxQueuedReads = 8 << 10

@@ -53,8 +53,8 @@ type Options struct {
 	Password string
 	DB       int
 
-	// MaxConnections bounds the connections together; 20 if not positive, and
-	// never less than 4.
+	// MaxConnections bounds the connections together; 20 if not positive. Fewer
+	// than 10 count as 10: 9 are for small reads, the others for all else.
 	MaxConnections int
 
 	// RetryOnTimeout tries a write that failed for want of an answer once more,
@@ -116,7 +116,7 @@ func New(opts Options) (*Store, error) {
 
 	s := &Store{opts: opts}
 	fast, bulk := *base, *base
-	fast.PoolSize, fast.PipelinePoolSize = plainReads+1, 1
+	fast.PoolSize, fast.PipelinePoolSize = plainReads+1, batches // one for the probe
 	fast.MaxRetries = -1
 	// A read that is late is given up by its caller at the end of the budget,
 	// while its connection may still deliver: others wait in the same batch,
@@ -133,8 +133,10 @@ func New(opts Options) (*Store, error) {
 
 	s.fast, s.bulk = goredis.NewClient(&fast), goredis.NewClient(&bulk)
 	s.batch, err = s.fast.AsyncAutoPipelineWithOptions(&goredis.AutoPipelineOptions{
-		MaxBatchSize:      300,
-		MaxQueuedCommands: maxQueuedReads,
+		MaxBatchSize:         300,
+		MaxConcurrentBatches: batches,
+		Unordered:            true, // they are reads
+		MaxQueuedCommands:    maxQueuedReads,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.fast.Close(), s.bulk.Close())
