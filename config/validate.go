@@ -29,8 +29,8 @@ func (c *Config) Validate() error {
 // checker collects what is wrong with the parts of a tree.
 type checker struct{ problems Problems }
 
-func (c *checker) fail(key, what, fix string) {
-	c.problems = append(c.problems, Problem{Key: key, What: what, Fix: fix})
+func (ck *checker) fail(key, what, fix string) {
+	ck.problems = append(ck.problems, Problem{Key: key, What: what, Fix: fix})
 }
 
 // problems checks the whole tree. It looks at nothing outside of it: whether
