@@ -43,7 +43,7 @@ func escapeValues(n *yaml.Node) {
 
 // NeedsRestart lists the keys that differ between two trees and that a running
 // proxy does not take up: listeners, stores and process-wide settings. All
-// others (routes, upstreams, TTLs, the log level, ...) it does.
+// others (routes, upstreams, TTLs, ...) it does.
 func NeedsRestart(was, is *Config) []string {
 	var keys []string
 	for _, part := range []struct {
@@ -55,11 +55,13 @@ func NeedsRestart(was, is *Config) []string {
 		{"cache.redis", !reflect.DeepEqual(was.Cache.Redis, is.Cache.Redis)},
 		{"cache.stores", !reflect.DeepEqual(was.Cache.Stores, is.Cache.Stores)},
 		{"cache.memory", was.Cache.Memory != is.Cache.Memory},
-		{"cache.key_secret", was.Cache.KeySecret != is.Cache.KeySecret},
+		{"cache.compression", was.Cache.Compression != is.Cache.Compression},
+		{"cache.uncacheable_ttl", was.Cache.UncacheableTTL != is.Cache.UncacheableTTL},
 		{"cache.queue", was.Cache.Queue != is.Cache.Queue},
 		{"spool", was.Spool != is.Spool},
 		{"limits", was.Limits != is.Limits},
-		{"log.format", was.Log.Format != is.Log.Format},
+		{"shutdown_timeout", was.ShutdownTimeout != is.ShutdownTimeout},
+		{"log", was.Log != is.Log},
 		{"telemetry", was.Telemetry != is.Telemetry},
 	} {
 		if part.differ {

@@ -108,11 +108,11 @@ func TestNeedsRestartNamesWhatARunningProxyDoesNotTakeUp(t *testing.T) {
 		}
 	}
 	f("")
-	f("cache: {ttl: {documents: 1}, uncacheable_ttl: 1, compression: {level: 9}}\nlog: {level: debug}\nshutdown_timeout: 1\n")
+	f("cache: {ttl: {documents: 1}, enabled: false, key_secret: x}\n")
 	f("routes: [{name: r, namespace: builds}]\n")
-	f("listen: 127.0.0.1:1\nadmin: {token: x}\nlog: {format: json}\nspool: {memory: 0}\n", "listen", "admin", "spool", "log.format")
-	f("cache: {redis: {url: redis://h}, stores: {s: {url: redis://s}}, memory: {max_bytes: 1}, key_secret: x, queue: {workers: 1}}\n",
-		"cache.redis", "cache.stores", "cache.memory", "cache.key_secret", "cache.queue")
+	f("listen: 127.0.0.1:1\nadmin: {token: x}\nlog: {level: debug}\nspool: {memory: 0}\nshutdown_timeout: 1\n", "listen", "admin", "spool", "shutdown_timeout", "log")
+	f("cache: {redis: {url: redis://h}, stores: {s: {url: redis://s}}, memory: {max_bytes: 1}, compression: {level: 9}, uncacheable_ttl: 1, queue: {workers: 1}}\n",
+		"cache.redis", "cache.stores", "cache.memory", "cache.compression", "cache.uncacheable_ttl", "cache.queue")
 	f("limits: {max_connections: 1}\ntelemetry: {otlp_endpoint: http://c}\n", "limits", "telemetry")
 }
 
