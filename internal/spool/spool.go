@@ -10,6 +10,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 )
@@ -31,9 +33,24 @@ type Store struct {
 // Disk is the number of bytes that all spools of the store hold on disk.
 func (st *Store) Disk() int64 { return st.disk.Load() }
 
+// reserve takes up to want bytes of the store's disk space and says how many
+// there were.
+func (st *Store) reserve(want int64) int64 {
+	for {
+		used := st.disk.Load()
+		got := min(want, st.MaxDisk-used)
+		if got <= 0 {
+			return 0
+		}
+		if st.disk.CompareAndSwap(used, used+got) {
+			return got
+		}
+	}
+}
+
 // New gives an empty spool. sizeHint is the expected size in bytes, or
 // negative when it is not known: a body of known size that fits into memory
-// takes one allocation.
+// takes one allocation. Whoever makes a spool must close it.
 func (st *Store) New(sizeHint int64) *Spool {
 	return &Spool{store: st, hint: sizeHint}
 }
@@ -46,6 +63,14 @@ type extent struct {
 }
 
 func (e *extent) end() int64 { return e.start + e.size }
+
+// Expect says what size the body will have, if that is known by now. It is
+// for before the first Write.
+func (s *Spool) Expect(size int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hint = size
+}
 
 // Spool is one body. Write and Close are for its single writer; everything
 // else may be called by anyone at any time. Bytes below Size never change, so
@@ -120,45 +145,6 @@ func (s *Spool) segmentSizeLocked(want int) int64 {
 	return min(max(smallest, int64(want), s.size), largest)
 }
 
-func (s *Spool) appendDiskLocked(p []byte) (int, error) {
-	k := int64(len(p))
-	if s.store.disk.Add(k) > s.store.MaxDisk {
-		s.store.disk.Add(-k)
-		return 0, ErrFull
-	}
-	n, err := s.writeFileLocked(p)
-	s.store.disk.Add(int64(n) - k)
-	s.disk += int64(n)
-	if n > 0 {
-		if last := s.lastLocked(); last != nil && last.mem == nil {
-			last.size += int64(n)
-		} else {
-			s.extents = append(s.extents, extent{start: s.size, size: int64(n)})
-		}
-		s.size += int64(n)
-	}
-	if err != nil {
-		return n, errors.Join(ErrFull, err)
-	}
-	return n, nil
-}
-
-// writeFileLocked writes p at the spool's present size. The file is unlinked
-// as soon as it exists, so it cannot outlive the process.
-func (s *Spool) writeFileLocked(p []byte) (int, error) {
-	if s.file == nil {
-		f, err := os.CreateTemp(s.store.Dir, "jaegis-spool-*")
-		if err != nil {
-			return 0, err
-		}
-		if err := os.Remove(f.Name()); err != nil {
-			return 0, errors.Join(err, f.Close())
-		}
-		s.file = f
-	}
-	return s.file.WriteAt(p, s.size)
-}
-
 func (s *Spool) lastLocked() *extent {
 	if len(s.extents) == 0 {
 		return nil
@@ -168,8 +154,9 @@ func (s *Spool) lastLocked() *extent {
 
 // Next gives the bytes at off that can be had at once: a slice of the spool's
 // own memory or, when they are on disk, up to len(*scratch) of them read into
-// *scratch, which is made when it is nil. The slice is empty when off is the
-// present size, and must not be written to.
+// *scratch, which is made when it is empty. The slice is empty when off is the
+// present size, and must not be written to. Bytes that are not there, because
+// they were given up or have not come, are os.ErrClosed.
 func (s *Spool) Next(scratch *[]byte, off int64) ([]byte, error) {
 	s.mu.RLock()
 	e, ok := s.findLocked(off)
@@ -181,9 +168,9 @@ func (s *Spool) Next(scratch *[]byte, off int64) ([]byte, error) {
 	case off == e.end():
 		return nil, nil
 	case e.mem != nil:
-		return e.mem[off-e.start:], nil
+		return slices.Clip(e.mem[off-e.start:]), nil
 	}
-	if *scratch == nil {
+	if len(*scratch) == 0 {
 		*scratch = make([]byte, 32<<10)
 	}
 	b := (*scratch)[:min(int64(len(*scratch)), e.end()-off)]
@@ -194,17 +181,19 @@ func (s *Spool) Next(scratch *[]byte, off int64) ([]byte, error) {
 	return b[:n], err
 }
 
-// findLocked gives the extent that holds off, or the last one for the end.
+// findLocked gives the extent that holds off, or an empty one for the end.
 func (s *Spool) findLocked(off int64) (extent, bool) {
-	if s.closed || off > s.size {
+	if s.closed || off < 0 || off > s.size {
 		return extent{}, false
 	}
-	for i := len(s.extents) - 1; i >= 0; i-- {
-		if e := s.extents[i]; e.start <= off {
-			return e, true
-		}
+	if off == s.size {
+		return extent{start: off}, true
 	}
-	return extent{}, s.size == 0 || len(s.extents) == 0 && off == s.size
+	i := sort.Search(len(s.extents), func(i int) bool { return s.extents[i].end() > off })
+	if i == len(s.extents) || s.extents[i].start > off {
+		return extent{}, false // given up
+	}
+	return s.extents[i], true
 }
 
 // ReadAt implements io.ReaderAt over the bytes written so far.
@@ -227,61 +216,47 @@ func (s *Spool) ReadAt(p []byte, off int64) (n int, err error) {
 // there in one piece, a copy otherwise. The slice must not be written to.
 func (s *Spool) Bytes() ([]byte, error) {
 	s.mu.RLock()
-	size, first := s.size, extent{}
+	size, closed, first := s.size, s.closed, extent{}
 	if len(s.extents) == 1 {
 		first = s.extents[0]
 	}
 	s.mu.RUnlock()
+	if closed {
+		return nil, os.ErrClosed
+	}
 	if first.mem != nil && first.start == 0 && cap(first.mem) <= 2*len(first.mem) {
-		return first.mem, nil
+		return slices.Clip(first.mem), nil
 	}
 	b := make([]byte, size)
-	n, err := s.ReadAt(b, 0)
-	if int64(n) == size {
-		err = nil
+	if n, err := s.ReadAt(b, 0); int64(n) < size {
+		return nil, err
 	}
-	return b, err
+	return b, nil
 }
 
-// Release says that bytes below off will not be read again; whole runs below
-// it are given up.
+// Release says that bytes below off will not be read again. Runs that lie
+// below it are given up whole, those on disk also in steps of a megabyte. The
+// piece of memory that the next bytes go to stays.
 func (s *Spool) Release(off int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := 0
 	for ; i < len(s.extents) && s.extents[i].end() <= off; i++ {
 		e := &s.extents[i]
-		if e.mem == nil && i == len(s.extents)-1 {
-			break // still growing
+		if i == len(s.extents)-1 && len(e.mem) < cap(e.mem) {
+			break // a body that comes in drops would take new memory for each
 		}
 		s.memory -= int64(cap(e.mem))
 		if e.mem == nil {
-			s.dropDiskLocked(e.size)
-			punchHole(s.file, e.start, e.size)
+			s.dropDiskLocked(e, e.size)
 		}
 	}
-	s.extents = append(s.extents[:0:0], s.extents[i:]...)
-	if len(s.extents) > 0 {
-		s.trimDiskLocked(&s.extents[0], off)
+	s.extents = slices.Delete(s.extents, 0, i)
+	if len(s.extents) > 0 && s.extents[0].mem == nil {
+		const step = 1 << 20
+		e := &s.extents[0]
+		s.dropDiskLocked(e, max(0, off-e.start)/step*step)
 	}
-}
-
-// trimDiskLocked gives up the part of a run on disk that lies below off, in
-// steps of a megabyte.
-func (s *Spool) trimDiskLocked(e *extent, off int64) {
-	const step = 1 << 20
-	n := (min(off, e.end()) - e.start) / step * step
-	if e.mem != nil || n <= 0 {
-		return
-	}
-	punchHole(s.file, e.start, n)
-	e.start, e.size = e.start+n, e.size-n
-	s.dropDiskLocked(n)
-}
-
-func (s *Spool) dropDiskLocked(n int64) {
-	s.disk -= n
-	s.store.disk.Add(-n)
 }
 
 // Close gives up memory and file. Slices that were handed out stay good; later
@@ -293,7 +268,7 @@ func (s *Spool) Close() error {
 		return nil
 	}
 	s.closed = true
-	s.dropDiskLocked(s.disk)
+	s.store.disk.Add(-s.disk)
 	s.extents = nil
 	if s.file == nil {
 		return nil
