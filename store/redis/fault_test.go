@@ -199,7 +199,7 @@ func TestRedisThatIsReadOnlyIsLeftAloneUntilItCanBeWritten(t *testing.T) {
 	s := open(t, redis.Options{URL: server.URL, Budget: patient})
 	raw := rawClient(t, server)
 	putBody(t, s, "k", 1000)
-	if err := raw.SlaveOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
+	if err := raw.ReplicaOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
 		t.Fatal(err)
 	}
 	key := storetest.Key("k")
@@ -209,7 +209,7 @@ func TestRedisThatIsReadOnlyIsLeftAloneUntilItCanBeWritten(t *testing.T) {
 		}
 	}
 	storetest.Eventually(t, opensWithin, "the breaker opens", isOpen(s))
-	if err := raw.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+	if err := raw.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
 	storetest.Eventually(t, closesWithin, "the breaker closes", func() bool { return !s.State().Open })

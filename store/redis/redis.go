@@ -57,9 +57,9 @@ type Options struct {
 	// than 10 count as 10: 9 are for small reads, the others for all else.
 	MaxConnections int
 
-	// RetryOnTimeout tries a write that failed for want of an answer once more,
-	// within its SocketTimeout. Reads are never tried again: the upstream is
-	// the second try.
+	// RetryOnTimeout tries a write that got no answer once more, within its
+	// SocketTimeout. Reads of large values share the writes' connections and are
+	// tried again too, within their budget; other reads never are.
 	RetryOnTimeout bool
 
 	// SocketTimeout bounds a write as a whole; 5 s if not positive.

@@ -2,10 +2,11 @@ package storetest
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -26,12 +27,13 @@ func Body(key cachekey.Key, version uint64, size int) []byte {
 	binary.BigEndian.PutUint64(head[:], version)
 	binary.BigEndian.PutUint64(head[8:], uint64(size))
 	seed := sha256.Sum256(append(head[:], key.String()...))
-	b := make([]byte, max(size, proofSize)+8)
+	b := make([]byte, max(size, proofSize))
 	copy(b, head[:])
-	source := rand.NewChaCha8(seed)
-	for at := proofSize; at+8 <= len(b); at += 8 {
-		binary.LittleEndian.PutUint64(b[at:], source.Uint64())
+	block, err := aes.NewCipher(seed[:16])
+	if err != nil {
+		panic("BUG: " + err.Error())
 	}
+	cipher.NewCTR(block, seed[16:]).XORKeyStream(b[proofSize:], b[proofSize:])
 	return b[:size:size]
 }
 
