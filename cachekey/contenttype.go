@@ -14,10 +14,9 @@ type mediaType struct {
 
 // param is one parameter of a media type.
 type param struct {
-	name    []byte // as it came
-	value   []byte // without its quotes
-	escaped bool   // value holds backslashes that quote what follows them
-	raw     []byte // the whole parameter as it came
+	name  []byte // as it came
+	value []byte // without its quotes, but with what backslashes there are in them
+	raw   []byte // the whole parameter as it came
 }
 
 // parse reads one Content-Type line. It is stricter than most upstreams: what
@@ -61,7 +60,6 @@ func cutParam(s []byte) (p param, rest []byte, ok bool) {
 		end++
 		for ; end < len(s) && s[end] != '"'; end++ {
 			if s[end] == '\\' {
-				p.escaped = true
 				end++
 			}
 		}
@@ -104,7 +102,7 @@ func (m *mediaType) boundary() ([]byte, bool) {
 			found = p
 		}
 	}
-	if found == nil || found.escaped || !isBoundary(found.value) {
+	if found == nil || !isBoundary(found.value) {
 		return nil, false
 	}
 	return found.value, true

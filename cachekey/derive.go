@@ -1,12 +1,9 @@
 package cachekey
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"hash"
-	"slices"
 	"sync"
 )
 
@@ -71,47 +68,6 @@ func (d *Deriver) derive(rule *Rule, req *Request, parts *[]Part) (Key, error) {
 	return Key{Namespace: rule.Namespace, Provider: rule.Provider, Digest: sha256.Sum256(s.out.buf)}, nil
 }
 
-// scratch is what one derivation needs. It is used again, by one derivation at
-// a time.
-type scratch struct {
-	out writer
-
-	contentType   lines
-	contentCoding lines
-	media         mediaType // the one line of contentType
-
-	sum        hash.Hash
-	mac        hash.Hash // keyed with the secret
-	macIn      []byte
-	macOut     []byte
-	readingBuf []byte
-	canonical  []byte
-	pruned     []byte
-	query      []byte
-	text       bytes.Buffer
-	windowBuf  []byte
-}
-
-// maxKept is the most memory that one buffer of a scratch keeps for the next
-// derivation, in bytes.
-const maxKept = 1 << 20
-
-func (d *Deriver) release(s *scratch) {
-	if cap(s.canonical)+cap(s.pruned)+s.text.Cap() > maxKept {
-		s.canonical, s.pruned, s.text = nil, nil, bytes.Buffer{}
-	}
-	s.out.parts = nil
-	d.pool.Put(s)
-}
-
-// window gives a buffer of windowSize bytes.
-func (s *scratch) window() []byte {
-	if s.windowBuf == nil {
-		s.windowBuf = make([]byte, windowSize)
-	}
-	return s.windowBuf
-}
-
 // readHeaders takes down the headers that say what the body is.
 func (s *scratch) readHeaders(h Headers) {
 	s.contentType.set(values(h, "Content-Type"))
@@ -142,47 +98,6 @@ func (s *scratch) putTarget(rule *Rule, req *Request) {
 		put(&s.out, tagQueryIgnore, name)
 	}
 	put(&s.out, tagQuery, s.effectiveQuery(rule, req.Query))
-}
-
-// effectiveQuery gives query without the pairs whose decoded name is ignored,
-// all else byte for byte. A pair is what stands between "&"; one with a ";" in
-// it is kept whatever its name, as some programs see several pairs there.
-func (s *scratch) effectiveQuery(rule *Rule, query []byte) []byte {
-	ignored := rule.prepared.queryIgnore
-	if len(ignored) == 0 || len(query) == 0 {
-		return query
-	}
-	out := s.query[:0]
-	kept := 0
-	for pair := range bytes.SplitSeq(query, []byte{'&'}) {
-		if s.isIgnored(pair, ignored) {
-			continue
-		}
-		if kept > 0 {
-			out = append(out, '&')
-		}
-		out = append(out, pair...)
-		kept++
-	}
-	s.query = out
-	return out
-}
-
-func (s *scratch) isIgnored(pair []byte, ignored []string) bool {
-	if bytes.IndexByte(pair, ';') >= 0 {
-		return false
-	}
-	name, _, _ := bytes.Cut(pair, []byte{'='})
-	var ok bool
-	if s.pruned, ok = appendUnescaped(s.pruned[:0], name); !ok {
-		return false
-	}
-	for _, n := range ignored {
-		if n == string(s.pruned) {
-			return true
-		}
-	}
-	return false
 }
 
 // putContent writes what the body is and what it came to.
@@ -228,7 +143,7 @@ func (s *scratch) putHeaders(rule *Rule, h Headers) {
 		name := &rule.prepared.headers[i]
 		put(&s.out, tagHeader, name.key)
 		for _, v := range values(h, name.lookup) {
-			if name.secret && s.out.parts != nil {
+			if name.secret {
 				s.putSecret(v)
 			} else {
 				put(&s.out, tagHeaderValue, v)
@@ -240,6 +155,9 @@ func (s *scratch) putHeaders(rule *Rule, h Headers) {
 // putSecret writes a header value that is not to be shown.
 func (s *scratch) putSecret(v []byte) {
 	s.out.buf = appendField(s.out.buf, tagHeaderValue, v)
+	if s.out.parts == nil {
+		return
+	}
 	s.macIn = appendField(s.macIn[:0], tagFormat, "jaegis-explain-1")
 	s.macIn = appendField(s.macIn, tagHeaderValue, v)
 	s.out.note(tagHeaderValue, short(s.macSum()), len(v))
@@ -273,41 +191,3 @@ func (s *scratch) macSum() []byte {
 
 // short gives the beginning of a digest: enough to tell two apart by eye.
 func short(sum []byte) string { return "hmac:" + hex.EncodeToString(sum[:4]) }
-
-func values(h Headers, name string) [][]byte {
-	if h == nil {
-		return nil
-	}
-	return h.Values(name)
-}
-
-// lines are copies of header values, for the time of one derivation.
-type lines struct {
-	buf  []byte
-	ends []int
-}
-
-func (l *lines) set(values [][]byte) {
-	l.buf, l.ends = l.buf[:0], l.ends[:0]
-	for _, v := range values {
-		l.buf = append(l.buf, v...)
-		l.ends = append(l.ends, len(l.buf))
-	}
-}
-
-func (l *lines) len() int { return len(l.ends) }
-
-func (l *lines) at(i int) []byte {
-	start := 0
-	if i > 0 {
-		start = l.ends[i-1]
-	}
-	return slices.Clip(l.buf[start:l.ends[i]])
-}
-
-func (l *lines) appendFields(b []byte, t tag) []byte {
-	for i := range l.len() {
-		b = appendField(b, t, l.at(i))
-	}
-	return b
-}

@@ -123,6 +123,7 @@ func TestQueryIgnoreDropsWholePairsByDecodedName(t *testing.T) {
 		wire{query: "x=1;utm=2"},      // one pair to us
 		wire{query: "x=1&a%2Bb=2"},    // a name "a+b"
 		wire{query: "x=1&y=utm&utm="}, // a value
+		wire{},
 	)
 }
 
@@ -151,6 +152,7 @@ func TestCredentialScopeSeparatesCallers(t *testing.T) {
 	differ(t, Rule{Credentials: []string{"x-tenant"}}, wire{}, wire{}.with("X-Tenant: a"), wire{}.with("X-Tenant: b"))
 	same(t, Rule{Credentials: []string{"x-tenant"}}, wire{}, wire{}.with("Authorization: a"))
 	same(t, Rule{Scope: ScopePublic}, wire{}, wire{}.with("Authorization: a", "Cookie: b"))
+	differ(t, Rule{Scope: ScopePublic, Headers: []string{"Cookie"}}, wire{}, wire{}.with("Cookie: a"), wire{}.with("Cookie: b"), wire{}.with("Cookie: "))
 }
 
 func TestSecretKeysTheCredentialAlone(t *testing.T) {
@@ -290,6 +292,11 @@ func TestExplainNamesThePartsInOrderAndHidesCredentials(t *testing.T) {
 	want := "format namespace provider scope method upstream host path query media type body kind body header header value header header value credential"
 	if got := strings.Join(names, " "); got != want {
 		t.Errorf("parts\n%s, want\n%s", got, want)
+	}
+	var again []Part
+	key, err := d.derive(rule, w.request(), &again)
+	if err != nil || key != mustDerive(t, d, rule, w.request()) {
+		t.Errorf("explained another key: %v, %v", key, err)
 	}
 	if p := parts[13]; p.Value != "text/plain" || p.Length != len("text/plain") {
 		t.Errorf("header value: %+v", p)

@@ -75,7 +75,18 @@ func mutate(w wire, op byte, at uint16, with string) wire {
 			i := int(at) % (len(w.header) - 1)
 			w.header[i], w.header[i+1] = w.header[i+1], w.header[i]
 		}
-	case 8: // what encoding/json makes of a document
+	case 8:
+		w.query += "&u=" + with
+	default:
+		respell(&w, op%14)
+	}
+	return w
+}
+
+// respell writes the body of w in another way that means the same.
+func respell(w *wire, op byte) {
+	switch op {
+	case 9: // what encoding/json makes of a document
 		var v any
 		dec := json.NewDecoder(strings.NewReader(w.body))
 		dec.UseNumber()
@@ -83,26 +94,23 @@ func mutate(w wire, op byte, at uint16, with string) wire {
 			out, _ := json.MarshalIndent(v, " ", "\t")
 			w.body = string(out)
 		}
-	case 9: // another boundary
+	case 10: // another boundary
 		for i, line := range w.header {
 			if _, b, ok := strings.Cut(line[1], "boundary="); ok && b != "" {
 				w.header[i][1] = strings.ReplaceAll(line[1], b, "other")
 				w.body = strings.ReplaceAll(w.body, "--"+b, "--other")
 			}
 		}
-	case 10:
+	case 11:
 		w.header = append(w.header, [2]string{"Content-Encoding", "gzip"})
 		w.body = gzipped(w.body)
-	case 11:
+	case 12:
 		w.header = append(w.header, [2]string{"content-encoding", "deflate"})
 		w.body = deflated(w.body)
-	case 12:
+	case 13:
 		w.header = append(w.header, [2]string{"Content-encoding", "zstd"})
 		w.body = zstdCoded(w.body)
-	case 13:
-		w.query += "&u=" + with
 	}
-	return w
 }
 
 // FuzzDerive holds keys against the reference: of a request and of one made

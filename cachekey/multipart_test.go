@@ -98,6 +98,7 @@ func TestMultipartOfDoubtfulShapeIsHashedAsItIs(t *testing.T) {
 	f("multipart/form-data; boundary=", "----")
 	f("multipart/form-data; boundary=---", "-------")
 	f("multipart/form-data; boundary=b; boundary=c", "--b--")
+	f("multipart/form-data; boundary=c; boundary=b", "--b--")
 	f("multipart/form-data; boundary=b; boundary*=utf-8''c", "--b--")
 	f("multipart/form-data; boundary*0=b", "--b--")
 	f(`multipart/form-data; boundary="b\b"`, "--bb--")
