@@ -17,6 +17,9 @@ func (c *call) admit() error {
 	if !http11 && string(protocol) != "HTTP/1.0" {
 		return errVersion
 	}
+	if k, ok := c.ctx.Conn().(*conn); ok && k.bare {
+		return malformed(errBareLF.Error())
+	}
 	if r := scanHead(h.RawHeaders(), &c.head); r != nil {
 		return r
 	}

@@ -15,6 +15,14 @@ import (
 // small and its length is known, else into a spool. Nothing of it stays in
 // fasthttp's hands.
 func (c *call) readBody() error {
+	err := c.receive()
+	if k, ok := c.ctx.Conn().(*conn); ok && err == nil {
+		k.ready()
+	}
+	return err
+}
+
+func (c *call) receive() error {
 	flags := c.head.flags
 	c.body.Declared = flags.has(hasContentLength) || flags.has(hasTransferEncoding)
 	stream := c.ctx.RequestBodyStream()

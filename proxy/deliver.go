@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"time"
 
 	"jaegis-proxy/internal/encoding"
 	"jaegis-proxy/store"
@@ -17,7 +18,7 @@ func (c *call) deliver(e *store.Entry, o Outcome) (streaming bool, err error) {
 	rep, _ := c.represent(e.Header, e.Coding) // find has seen to it that there is one
 	now := c.p.now()
 	age := e.Lifetime.Age(now)
-	cs := cacheStatus{outcome: o, hasTTL: true, ttl: e.Lifetime.TTL - age, detail: e.Source}
+	cs := cacheStatus{outcome: o, hasTTL: true, ttl: e.Lifetime.TTL - age.Truncate(time.Second), detail: e.Source}
 	if c.notModified(e.Status, e.Header, &rep, cs, age) {
 		return false, nil
 	}

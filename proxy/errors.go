@@ -27,7 +27,7 @@ func malformed(message string) *refusal {
 }
 
 var (
-	errNoRoute      = &refusal{http.StatusNotFound, "no_route", "no route takes this request and there is no default upstream", false}
+	errNoRoute      = &refusal{http.StatusNotFound, "no_route", "no route takes this request and there is no default upstream", true}
 	errOnlyIfCached = &refusal{http.StatusGatewayTimeout, "not_cached", "the request said only-if-cached and nothing usable is cached", false}
 	errTooLarge     = &refusal{http.StatusRequestEntityTooLarge, "request_too_large", "the request body is larger than this route allows", true}
 	errBodyTimeout  = &refusal{http.StatusRequestTimeout, "request_timeout", "the request body did not arrive in time", true}

@@ -172,7 +172,7 @@ func (c *call) deriveKey() error {
 		Method:   req.Header.Method(),
 		Upstream: c.route.Upstream.o.URL,
 		Host:     c.upstreamHost(),
-		Path:     c.target.path,
+		Path:     c.target.keyPath(),
 		Query:    c.target.query,
 		Headers:  keyHeaders{&req.Header},
 		Body:     c.keyBody(),

@@ -90,6 +90,8 @@ func (p *Proxy) protocolError(ctx *fasthttp.RequestCtx, err error) {
 		r = &refusal{fasthttp.StatusRequestHeaderFieldsTooLarge, "headers_too_large", "the request head is too large", true}
 	case errors.As(err, &timeout) && timeout.Timeout():
 		r = &refusal{fasthttp.StatusRequestTimeout, "request_timeout", "the request did not arrive in time", true}
+	case errors.Is(err, errBareLF):
+		r = malformed(errBareLF.Error())
 	case badVersion(ctx):
 		r = errVersion
 	}
@@ -149,17 +151,6 @@ func (c *connections) closeAll() int {
 		_ = k.Close() // it is being cut
 	}
 	return len(open)
-}
-
-// conn is a client's connection that is known to the server while it is open.
-type conn struct {
-	*net.TCPConn
-	conns *connections
-}
-
-func (c *conn) Close() error {
-	c.conns.remove(c)
-	return c.TCPConn.Close()
 }
 
 // patientListener goes on when accepting fails for want of file descriptors or

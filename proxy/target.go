@@ -40,6 +40,15 @@ func parseTarget(uri, host []byte) (target, *refusal) {
 	return t, nil
 }
 
+// keyPath is the path for the key: with the "?" of a query that is empty, as
+// some upstreams tell that from none.
+func (t *target) keyPath() []byte {
+	if t.hasQuery && len(t.query) == 0 {
+		return t.path[:len(t.path)+1]
+	}
+	return t.path
+}
+
 func cutScheme(uri []byte) ([]byte, bool) {
 	for _, scheme := range []string{"http://", "https://"} {
 		if len(uri) > len(scheme) && bytes.EqualFold(uri[:len(scheme)], []byte(scheme)) {

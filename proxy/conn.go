@@ -1,0 +1,112 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"time"
+)
+
+// errBareLF is what reading from a client gives when a line of a request's
+// head ends in LF alone.
+var errBareLF = errors.New("a line of the request head ends in LF without CR")
+
+// conn is a client's connection that is known to the server while it is open.
+//
+// It looks at request heads as they come in, for line ends that are a bare LF:
+// fasthttp takes them in the request line, shows nobody that it did, and waits
+// for ever for the end of a head that has no other. Where a head begins it
+// tells from what fasthttp does between two requests: it sets a deadline and
+// reads when it has nothing buffered, and sets a second one without reading
+// when it has (the head of a pipelined request, which is left to scanHead).
+//
+//	state     is left by                    for
+//	busy      ready, after a request        deadline
+//	deadline  SetReadDeadline               reading
+//	reading   Read                          scanning
+//	          SetReadDeadline               busy
+//	scanning  Read that finds CRLF CRLF     busy
+type conn struct {
+	*net.TCPConn
+	conns *connections
+	state connState
+	tail  [3]byte // the last bytes read, oldest first
+	bare  bool    // a bare LF came: no more is read, and admit refuses the request
+}
+
+type connState int
+
+const (
+	connDeadline connState = iota // as it is when the connection is new
+	connReading
+	connScanning
+	connBusy
+)
+
+// ready says that the request has been read to its end.
+func (c *conn) ready() { c.state = connDeadline }
+
+// SetReadDeadline implements net.Conn.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	switch c.state {
+	case connDeadline:
+		c.state = connReading
+	case connReading:
+		c.state = connBusy
+	}
+	return c.TCPConn.SetReadDeadline(t)
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.bare {
+		return 0, errBareLF
+	}
+	n, err := c.TCPConn.Read(p)
+	if c.state == connReading {
+		c.state, c.tail = connScanning, [3]byte{}
+	}
+	if c.state == connScanning {
+		c.scan(p[:n])
+	}
+	return n, err
+}
+
+// scan looks at bytes of a head, and leaves the state behind its end.
+func (c *conn) scan(b []byte) {
+	for i := 0; ; i++ {
+		k := bytes.IndexByte(b[i:], '\n')
+		if k < 0 {
+			break
+		}
+		i += k
+		if c.at(b, i-1) != '\r' {
+			c.bare = true
+			return
+		}
+		if c.at(b, i-2) == '\n' && c.at(b, i-3) == '\r' {
+			c.state = connBusy
+			return
+		}
+	}
+	for i := range c.tail {
+		c.tail[i] = c.at(b, len(b)-len(c.tail)+i)
+	}
+}
+
+// at is the byte at i of b, where negative i reach into what was read before.
+func (c *conn) at(b []byte, i int) byte {
+	switch {
+	case i >= 0:
+		return b[i]
+	case i >= -len(c.tail):
+		return c.tail[len(c.tail)+i]
+	}
+	return 0
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	c.conns.remove(c)
+	return c.TCPConn.Close()
+}
