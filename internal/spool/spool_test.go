@@ -59,7 +59,8 @@ func TestWhatWasWrittenIsReadAgain(t *testing.T) {
 			if got, err := s.Bytes(); err != nil || !bytes.Equal(got, want) {
 				t.Errorf("memory %d, hint %d: Bytes gave %d other bytes, %v", memory, hint, len(got), err)
 			}
-			if err := iotest.TestReader(io.NewSectionReader(s, 0, s.Size()), want); err != nil {
+			tail := want[max(0, size-5000):] // one byte at a time takes long
+			if err := iotest.TestReader(io.NewSectionReader(s, int64(size-len(tail)), 5001), tail); err != nil {
 				t.Errorf("memory %d, hint %d: %v", memory, hint, err)
 			}
 		}
