@@ -120,12 +120,26 @@ func TestFrontDoorNeverForwardsTwinsOfFramingFields(t *testing.T) {
 func TestFrontDoorDropsTrailers(t *testing.T) {
 	h := frontDoor(t)
 	trailers := "Content-Length: 3\r\nTransfer-Encoding: chunked\r\nHost: evil\r\nAuthorization: Bearer evil\r\nX-Key: evil\r\nX-Other: o\r\n"
+	chunks := "5\r\nhello\r\n0\r\n" + trailers + "\r\n"
 	for _, path := range []string{"/cached/t", "/plain/t"} {
-		r := h.passed(t, alone(post("Trailer: Authorization\r\nTransfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n"+trailers+"\r\n")), path, "", "hello")
-		for _, name := range []string{"Authorization", "X-Key", "X-Other"} {
-			if vs := r.Values(name); len(vs) > 0 {
-				t.Errorf("%s: the trailer %s became the field %q", path, name, vs)
+		for i, announced := range []string{"", "Trailer: X-Other\r\n"} {
+			path := fmt.Sprint(path, i)
+			r := h.passed(t, alone(post(announced+"Transfer-Encoding: chunked\r\n", chunks)), path, "", "hello")
+			for _, name := range []string{"Authorization", "X-Key", "X-Other"} {
+				if vs := r.Values(name); len(vs) > 0 {
+					t.Errorf("%s: the trailer %s became the field %q", path, name, vs)
+				}
 			}
+		}
+		// Who announces what a trailer must not have may also be refused.
+		before := h.origin.Calls()
+		raw := alone(post("Trailer: Authorization\r\nTransfer-Encoding: chunked\r\n", chunks))
+		got, r := h.one(t, raw, path)
+		if got.StatusCode == http.StatusBadRequest && h.origin.Calls() == before {
+			continue
+		}
+		if r == nil || string(r.Body) != "hello" || len(r.Values("Authorization")) > 0 || len(r.Trailers) > 0 {
+			t.Errorf("%s: status %d, the origin has %+v", path, got.StatusCode, r)
 		}
 	}
 }
