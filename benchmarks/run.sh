@@ -202,6 +202,7 @@ versions() {
 }
 
 install_tools
+LOAD_BEFORE="$(cut -d' ' -f1 /proc/loadavg)"
 make_bodies
 build
 start_all
@@ -210,5 +211,5 @@ measure_all
 mkdir -p "$OUT"
 "$DIR/report" -out "$OUT/$(date -u +%Y-%m-%d)" \
 	-command "ROUNDS=$ROUNDS SECONDS_EACH=$SECONDS_EACH SERVERS=\"$SERVERS\" benchmarks/run.sh" \
-	-machine "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc) cores, Linux $(uname -r)" \
+	-machine "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc) cores, Linux $(uname -r), load average before $LOAD_BEFORE" \
 	-versions "$(versions)" <"$DIR/raw.tsv"
