@@ -82,16 +82,10 @@ func (t *Tiered) Get(ctx context.Context, key cachekey.Key) (*Entry, error) {
 func (t *Tiered) Put(ctx context.Context, key cachekey.Key, e *Entry) error {
 	s := t.shard(key)
 	nearCtx := context.WithoutCancel(ctx) // what is begun in Near is brought to its end
-	nearErr := s.change(func() error {
-		err := t.Near.Put(nearCtx, key, e)
-		if err != nil {
-			err = errors.Join(err, t.Near.Delete(nearCtx, key))
-		}
-		return err
-	})
+	nearErr := s.change(func() error { return t.Near.Put(nearCtx, key, e) })
 	farErr := t.Far.Put(ctx, key, e)
-	// Far held an older version until now, which a Get may have promoted if
-	// Near did not take this one.
+	// If Near did not take it, Near may have an older version: from before, or
+	// promoted by a Get while Far still had that.
 	again := s.change(func() error {
 		if nearErr == nil {
 			return nil

@@ -3,9 +3,9 @@ package redis_test
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,6 +21,7 @@ import (
 type lateProxy struct {
 	addr    string
 	target  string
+	request func([]byte) // sees what goes to the server before it does; may be nil
 	hold    atomic.Bool
 	held    atomic.Int64
 	mu      sync.Mutex
@@ -28,13 +29,13 @@ type lateProxy struct {
 	running sync.WaitGroup
 }
 
-func startLateProxy(t *testing.T, target string) *lateProxy {
+func startLateProxy(t *testing.T, target string, request func([]byte)) *lateProxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &lateProxy{addr: l.Addr().String(), target: target}
+	p := &lateProxy{addr: l.Addr().String(), target: target, request: request}
 	p.running.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -66,8 +67,17 @@ func (p *lateProxy) serve(client net.Conn) {
 	p.conns = append(p.conns, client, server)
 	p.mu.Unlock()
 	p.running.Go(func() {
-		_, _ = io.Copy(server, client)
-		_ = server.Close()
+		defer server.Close()
+		buf := make([]byte, 16<<10)
+		for {
+			n, err := client.Read(buf)
+			if p.request != nil {
+				p.request(buf[:n])
+			}
+			if _, werr := server.Write(buf[:n]); err != nil || werr != nil {
+				return
+			}
+		}
 	})
 	p.running.Go(func() {
 		defer client.Close()
@@ -89,7 +99,7 @@ func (p *lateProxy) serve(client net.Conn) {
 // through a network that delivers some replies after their readers have left.
 func TestLateRepliesAreGivenToNobodyElse(t *testing.T) {
 	server := storetest.StartRedis(t)
-	proxy := startLateProxy(t, server.Addr)
+	proxy := startLateProxy(t, server.Addr, nil)
 	s := open(t, redis.Options{URL: "redis://" + proxy.addr, Budget: budget})
 	const keys = 40
 	name := func(i int) string { return fmt.Sprint("late", i%keys) }
@@ -135,4 +145,42 @@ func TestLateRepliesAreGivenToNobodyElse(t *testing.T) {
 	}
 }
 
-var _ store.Store = (*redis.Store)(nil)
+// TestLargeValueOverwrittenWhileItIsReadIsReadAnew puts another value, or none,
+// in the place of one whose chunks are just being read.
+func TestLargeValueOverwrittenWhileItIsReadIsReadAnew(t *testing.T) {
+	server := storetest.StartRedis(t)
+	direct := open(t, redis.Options{URL: server.URL, Budget: patient})
+	secondChunk := regexp.MustCompile(`:[0-9a-f]{32}:2\r\n`)
+	f := func(what string, change func(name string), want error) {
+		t.Run(what, func(t *testing.T) {
+			var once sync.Once
+			proxy := startLateProxy(t, server.Addr, func(b []byte) {
+				if secondChunk.Match(b) {
+					once.Do(func() { change(t.Name()) })
+				}
+			})
+			s := open(t, redis.Options{URL: "redis://" + proxy.addr, Budget: patient})
+			key := storetest.Key(t.Name())
+			putBody(t, direct, t.Name(), 3<<20)
+			e, err := s.Get(t.Context(), key)
+			if !errors.Is(err, want) {
+				t.Fatalf("Get: %v; want %v", err, want)
+			}
+			if err == nil {
+				if _, err := storetest.Prove(key, e.Body); err != nil {
+					t.Error(err)
+				}
+			}
+			if n := s.Stats().Corrupt; n != 0 {
+				t.Errorf("%d values were taken for corrupt", n)
+			}
+		})
+	}
+	f("by another large one", func(name string) { putBody(t, direct, name, 2<<20) }, nil)
+	f("by a small one", func(name string) { putBody(t, direct, name, 100) }, nil)
+	f("by none", func(name string) {
+		if err := direct.Delete(t.Context(), storetest.Key(name)); err != nil {
+			t.Error(err)
+		}
+	}, store.ErrNotFound)
+}
