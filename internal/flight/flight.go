@@ -8,8 +8,13 @@
 //	state     entered by          readers get              joinable
 //	waiting   Join or New         nothing yet (Head waits) yes
 //	flowing   Start               head, bytes so far       until sealed
-//	ended     Close(nil)          all bytes, then io.EOF   until forgotten
+//	ended     last Write, Close   all bytes, then io.EOF   until forgotten
 //	cut       Close(err)          bytes so far, then err   no
+//
+// The leader goes on with Settle, Group.Forget and Done, in this order. A seat
+// taken by Join or New is given back once, by Leave or by its reader's Close;
+// until then its holder reads, leaves, or calls Wait: the leader may be waiting
+// for it.
 //
 // Sealed is a property beside the state: a sealed flight admits no further
 // readers, so bytes that all its readers have passed are given up and memory
@@ -32,6 +37,9 @@ import (
 // nothing to finish for.
 var ErrAbandoned = errors.New("abandoned by all readers")
 
+// errNoHead is what callers get of a leader that ended well and gave no head.
+var errNoHead = errors.New("ended without a head")
+
 // Flight is one response in flight. All methods are safe for concurrent use,
 // but Start, Write, Close, Settle and Done are for the leader alone.
 type Flight[H, V any] struct {
@@ -42,14 +50,15 @@ type Flight[H, V any] struct {
 	cancel  context.CancelCauseFunc
 
 	mu        sync.Mutex
-	wake      chan struct{} // closed at the next change; nil while nobody waits
+	came      signal // head, bytes or end: readers wait for it
+	passed    signal // readers went on or left: the leader waits for it
 	head      *H
 	size      int64
 	ended     bool
 	err       error
 	value     V
 	sealed    bool
-	whole     bool // a reader needs the whole body at once: do not hold the leader back
+	whole     int  // callers in Wait, who need the whole body at once: do not hold the leader back
 	abandon   bool // the leader stops when nobody reads
 	abandoned bool
 	held      bool // the leader may still need the body
@@ -62,7 +71,7 @@ type Flight[H, V any] struct {
 // Options are for a new flight.
 type Options struct {
 	Body    *spool.Spool // where the bytes go; the flight owns it
-	Window  int64        // bytes that a sealed flight may run ahead of its fastest reader
+	Window  int64        // bytes that a sealed flight may be ahead of its fastest reader before the leader waits; 0 is 1
 	Abandon bool         // stop the leader as soon as nobody reads, even if the answer could be stored
 }
 
@@ -70,7 +79,7 @@ type Options struct {
 // leader's work ends with ctx.
 func New[H, V any](ctx context.Context, o Options) *Flight[H, V] {
 	f := &Flight[H, V]{
-		body: o.Body, window: o.Window, abandon: o.Abandon,
+		body: o.Body, window: max(1, o.Window), abandon: o.Abandon,
 		settled: make(chan struct{}), held: true, seats: 1, readers: map[*Reader[H, V]]struct{}{},
 	}
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
@@ -81,30 +90,6 @@ func New[H, V any](ctx context.Context, o Options) *Flight[H, V] {
 // when that is of no more use.
 func (f *Flight[H, V]) Context() context.Context { return f.ctx }
 
-// changedLocked wakes everybody who waits.
-func (f *Flight[H, V]) changedLocked() {
-	if f.wake != nil {
-		close(f.wake)
-		f.wake = nil
-	}
-}
-
-// waitLocked waits for the next change, without the lock.
-func (f *Flight[H, V]) waitLocked(ctx context.Context) error {
-	if f.wake == nil {
-		f.wake = make(chan struct{})
-	}
-	wake := f.wake
-	f.mu.Unlock()
-	defer f.mu.Lock()
-	select {
-	case <-wake:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // Start gives the head to everybody who waits for it. length is that of the
 // body, or -1. A flight that is sealed from the start will not be stored.
 func (f *Flight[H, V]) Start(head H, length int64, seal bool) {
@@ -113,92 +98,8 @@ func (f *Flight[H, V]) Start(head H, length int64, seal bool) {
 	defer f.mu.Unlock()
 	f.head = &head
 	f.sealed = f.sealed || seal
-	f.changedLocked()
+	f.came.broadcast()
 	f.stopIfUselessLocked()
-}
-
-// Write appends p to the body; with last, p ends it, and no reader sees its
-// final byte before the end. It waits only when the flight is sealed and its
-// fastest reader is a window behind, or when there is no room left.
-func (f *Flight[H, V]) Write(p []byte, last bool) error {
-	for {
-		if err := f.makeWay(); err != nil {
-			return err
-		}
-		n, err := f.append(p, last)
-		if p = p[n:]; err != nil || len(p) == 0 {
-			return err
-		}
-	}
-}
-
-// append writes what there is room for.
-func (f *Flight[H, V]) append(p []byte, last bool) (int, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	n, err := f.body.Write(p)
-	f.size += int64(n)
-	f.ended = f.ended || last && n == len(p)
-	if err != nil {
-		f.sealed = true
-		err = f.waitForRoomLocked(err)
-	}
-	f.changedLocked()
-	return n, err
-}
-
-// makeWay gives up what all readers of a sealed flight have passed, and waits
-// while its fastest reader is too far behind.
-func (f *Flight[H, V]) makeWay() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for f.sealed && !f.whole && f.size-f.front >= f.window && len(f.readers) > 0 {
-		if err := f.waitLocked(f.ctx); err != nil {
-			return err
-		}
-	}
-	f.releaseLocked()
-	return nil
-}
-
-// releaseLocked gives up the bytes of a sealed flight that nobody will read
-// any more, and says whether there were any.
-func (f *Flight[H, V]) releaseLocked() bool {
-	low := f.slowestLocked()
-	if !f.sealed || f.whole || low <= f.released {
-		return false
-	}
-	f.released = low
-	f.body.Release(low)
-	return true
-}
-
-// waitForRoomLocked waits until readers have passed bytes that could be given
-// up. Without any prospect of that it gives the spool's own error.
-func (f *Flight[H, V]) waitForRoomLocked(full error) error {
-	for !f.releaseLocked() {
-		if f.whole || f.seats == 0 || f.released == f.size {
-			return full
-		}
-		f.changedLocked()
-		if err := f.waitLocked(f.ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// slowestLocked is the offset below which nobody will read any more. A seat
-// without a reader may still want the first byte.
-func (f *Flight[H, V]) slowestLocked() int64 {
-	if f.seats > len(f.readers) {
-		return 0
-	}
-	low := f.size
-	for r := range f.readers {
-		low = min(low, r.off)
-	}
-	return low
 }
 
 // Close ends the body: whole with nil, cut short with an error, which readers
@@ -210,7 +111,7 @@ func (f *Flight[H, V]) Close(err error) {
 		return
 	}
 	f.ended, f.err = true, err
-	f.changedLocked()
+	f.came.broadcast()
 }
 
 // Settle says what became of the answer; whoever waits on Settled goes on. It
@@ -254,7 +155,11 @@ func (f *Flight[H, V]) Ended() bool {
 func (f *Flight[H, V]) Body() ([]byte, error) { return f.body.Bytes() }
 
 // Size is the number of bytes that have come so far.
-func (f *Flight[H, V]) Size() int64 { return f.body.Size() }
+func (f *Flight[H, V]) Size() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.size
+}
 
 // Seal stops further callers from joining: the answer will not be stored.
 func (f *Flight[H, V]) Seal() {
@@ -275,7 +180,7 @@ func (f *Flight[H, V]) Sealed() bool {
 func (f *Flight[H, V]) sit() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.sealed || f.abandoned || f.ended && f.err != nil {
+	if f.sealed || f.abandoned || !f.held || f.ended && f.err != nil {
 		return false
 	}
 	f.seats++
@@ -290,9 +195,11 @@ func (f *Flight[H, V]) Leave() {
 }
 
 func (f *Flight[H, V]) leaveLocked() {
-	f.seats--
+	if f.seats--; f.seats < len(f.readers) {
+		panic("BUG: a seat was given back twice")
+	}
 	f.stopIfUselessLocked()
-	f.changedLocked()
+	f.passed.broadcast()
 	f.closeBodyLocked()
 }
 

@@ -11,11 +11,14 @@ func (f *Flight[H, V]) Head(ctx context.Context) (H, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for f.head == nil {
-		if f.ended {
-			var none H
-			return none, f.err
+		err := f.err
+		switch {
+		case !f.ended:
+			err = f.waitLocked(ctx, &f.came)
+		case err == nil:
+			err = errNoHead
 		}
-		if err := f.waitLocked(ctx); err != nil {
+		if err != nil {
 			var none H
 			return none, err
 		}
@@ -23,16 +26,18 @@ func (f *Flight[H, V]) Head(ctx context.Context) (H, error) {
 	return *f.head, nil
 }
 
-// Wait waits for the end of the body and gives its size, and asks the leader
-// not to wait for readers until then. The error is why the body was cut, or
-// the context's.
+// Wait waits for the end of the body and gives its size in bytes, and asks the
+// leader not to wait for readers meanwhile; where the whole finds no room the
+// body is cut, for everybody. It is for who has a seat and no reader yet. The
+// error is why the body was cut, or the context's.
 func (f *Flight[H, V]) Wait(ctx context.Context) (int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.whole = true
-	f.changedLocked()
+	f.whole++
+	defer func() { f.whole-- }()
+	f.passed.broadcast()
 	for !f.ended {
-		if err := f.waitLocked(ctx); err != nil {
+		if err := f.waitLocked(ctx, &f.came); err != nil {
 			return 0, err
 		}
 	}
@@ -53,6 +58,9 @@ func (f *Flight[H, V]) Reader(ctx context.Context) *Reader[H, V] {
 	r := &Reader[H, V]{f: f, ctx: ctx}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if len(f.readers) >= f.seats {
+		panic("BUG: a reader without a seat")
+	}
 	f.readers[r] = struct{}{}
 	return r
 }
@@ -63,18 +71,18 @@ func (r *Reader[H, V]) await() (off int64, err error) {
 	f := r.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for r.off == f.size {
-		if f.ended && f.err == nil {
+	for r.ctx.Err() == nil {
+		switch {
+		case r.off < f.size:
+			return r.off, nil
+		case f.ended && f.err == nil:
 			return 0, io.EOF
-		}
-		if f.ended {
+		case f.ended:
 			return 0, f.err
 		}
-		if err := f.waitLocked(r.ctx); err != nil {
-			return 0, err
-		}
+		_ = f.waitLocked(r.ctx, &f.came) // the loop looks at ctx itself
 	}
-	return r.off, nil
+	return 0, context.Cause(r.ctx)
 }
 
 // advance records how far the reader has come and, when the leader may be
@@ -86,7 +94,7 @@ func (r *Reader[H, V]) advance(n int) {
 	r.off += int64(n)
 	f.front = max(f.front, r.off)
 	if f.sealed {
-		f.changedLocked()
+		f.passed.broadcast()
 	}
 }
 
@@ -98,7 +106,7 @@ func (r *Reader[H, V]) Next() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := r.f.body.Next(&r.scratch, off)
+	b, err := r.f.body.Next(&r.scratch, off) // nobody releases what is not passed yet
 	r.advance(len(b))
 	return b, err
 }

@@ -64,14 +64,6 @@ type extent struct {
 
 func (e *extent) end() int64 { return e.start + e.size }
 
-// Expect says what size the body will have, if that is known by now. It is
-// for before the first Write.
-func (s *Spool) Expect(size int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.hint = size
-}
-
 // Spool is one body. Write and Close are for its single writer; everything
 // else may be called by anyone at any time. Bytes below Size never change, so
 // a slice that was handed out stays good for as long as it is held.
@@ -86,6 +78,14 @@ type Spool struct {
 	disk    int64 // bytes on disk
 	file    *os.File
 	closed  bool
+}
+
+// Expect says what size the body will have, if that is known by now. It is
+// for before the first Write.
+func (s *Spool) Expect(size int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hint = size
 }
 
 // Size is the number of bytes written so far.

@@ -1,0 +1,128 @@
+package flight
+
+import "context"
+
+// A signal wakes all who wait for a change. The lock of its owner guards it.
+type signal struct {
+	c chan struct{} // closed at the next change; nil while nobody waits
+}
+
+func (s *signal) broadcast() {
+	if s.c != nil {
+		close(s.c)
+		s.c = nil
+	}
+}
+
+// waitLocked waits for the next s, without the lock.
+func (f *Flight[H, V]) waitLocked(ctx context.Context, s *signal) error {
+	if s.c == nil {
+		s.c = make(chan struct{})
+	}
+	wake := s.c
+	f.mu.Unlock()
+	defer f.mu.Lock()
+	select {
+	case <-wake:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Write appends p to the body; with last, p ends it, and no reader sees its
+// final byte before the end. It waits only when the flight is sealed and its
+// fastest reader is a window behind, or when there is no room left. The error
+// is ErrAbandoned, the spool's, or the cause of the end of Context.
+func (f *Flight[H, V]) Write(p []byte, last bool) error {
+	for {
+		if err := f.makeWay(); err != nil {
+			return err
+		}
+		n, err := f.append(p, last)
+		if p = p[n:]; err != nil || len(p) == 0 {
+			return err
+		}
+	}
+}
+
+// append writes what there is room for.
+func (f *Flight[H, V]) append(p []byte, last bool) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, err := f.body.Write(p)
+	f.size += int64(n)
+	f.ended = f.ended || last && n == len(p)
+	f.came.broadcast()
+	if err != nil {
+		f.sealed = true
+		err = f.waitForRoomLocked(err)
+	}
+	return n, err
+}
+
+// makeWay gives up what all readers of a sealed flight have passed, and waits
+// while its fastest reader is too far behind. A seat without a reader counts
+// as one that has read nothing: it will read, leave, or call Wait.
+func (f *Flight[H, V]) makeWay() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.sealed && !f.abandoned && f.whole == 0 && f.size-f.front >= f.window {
+		if err := f.waitLocked(f.ctx, &f.passed); err != nil {
+			return err
+		}
+	}
+	if f.abandoned {
+		return ErrAbandoned
+	}
+	f.releaseLocked()
+	return nil
+}
+
+// waitForRoomLocked waits until readers have passed bytes that could be given
+// up. Without any prospect of that it gives the spool's own error.
+func (f *Flight[H, V]) waitForRoomLocked(full error) error {
+	for {
+		switch {
+		case f.abandoned:
+			return ErrAbandoned
+		case f.seats == 0 || f.whole > 0:
+			return full // nobody to wait for, or one who waits for us
+		case f.releaseLocked():
+			return nil
+		case f.released == f.size:
+			return full
+		}
+		if err := f.waitLocked(f.ctx, &f.passed); err != nil {
+			return err
+		}
+	}
+}
+
+// releaseLocked gives up the bytes of a sealed flight that nobody will read
+// any more, and says whether there were any.
+func (f *Flight[H, V]) releaseLocked() bool {
+	if !f.sealed {
+		return false
+	}
+	low := f.slowestLocked()
+	if low <= f.released {
+		return false
+	}
+	f.released = low
+	f.body.Release(low)
+	return true
+}
+
+// slowestLocked is the offset below which nobody will read any more. A seat
+// without a reader may still want the first byte.
+func (f *Flight[H, V]) slowestLocked() int64 {
+	if f.seats > len(f.readers) {
+		return 0
+	}
+	low := f.size
+	for r := range f.readers {
+		low = min(low, r.off)
+	}
+	return low
+}
