@@ -120,7 +120,8 @@ func (c *call) takeBody() Body {
 // patient gives a reader of the client's bytes that fails when nothing comes
 // for the body timeout. What fasthttp has read ahead already costs nothing.
 func (c *call) patient(stream io.Reader) io.Reader {
-	return &patientReader{r: stream, conn: c.ctx.Conn(), timeout: c.p.o.BodyTimeout}
+	c.reader = patientReader{r: stream, conn: c.ctx.Conn(), timeout: c.p.o.BodyTimeout}
+	return &c.reader
 }
 
 type patientReader struct {

@@ -32,6 +32,8 @@ type conn struct {
 	state connState
 	tail  [3]byte // the last bytes read, oldest first
 	bare  bool    // a bare LF came: no more is read, and admit refuses the request
+
+	wanted, reads, writes time.Time // deadlines: for the next read, and as they are set
 }
 
 type connState int
@@ -46,7 +48,11 @@ const (
 // ready says that the request has been read to its end.
 func (c *conn) ready() { c.state = connDeadline }
 
-// SetReadDeadline implements net.Conn.
+// slack is how much sooner than asked for a deadline may come. Setting one
+// costs more than many a request.
+const slack = time.Second
+
+// SetReadDeadline implements net.Conn. The deadline counts from the next Read.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	switch c.state {
 	case connDeadline:
@@ -54,6 +60,28 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	case connReading:
 		c.state = connBusy
 	}
+	c.wanted = t
+	return nil
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	if near(c.writes, t) {
+		return nil
+	}
+	c.writes = t
+	return c.TCPConn.SetWriteDeadline(t)
+}
+
+// near says whether a deadline that is set will do for one that is wanted.
+func near(set, wanted time.Time) bool {
+	d := wanted.Sub(set)
+	return set.IsZero() == wanted.IsZero() && d >= 0 && d < slack
+}
+
+// interrupt sets a deadline for a read that may be under way.
+func (c *conn) interrupt(t time.Time) error {
+	c.wanted, c.reads = t, t
 	return c.TCPConn.SetReadDeadline(t)
 }
 
@@ -61,6 +89,12 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 func (c *conn) Read(p []byte) (int, error) {
 	if c.bare {
 		return 0, errBareLF
+	}
+	if !near(c.reads, c.wanted) {
+		c.reads = c.wanted
+		if err := c.TCPConn.SetReadDeadline(c.wanted); err != nil {
+			return 0, err
+		}
 	}
 	n, err := c.TCPConn.Read(p)
 	if c.state == connReading {

@@ -16,8 +16,7 @@ const (
 // deliver answers from a stored entry.
 func (c *call) deliver(e *store.Entry, o Outcome) (streaming bool, err error) {
 	rep, _ := c.represent(e.Header, e.Coding) // find has seen to it that there is one
-	now := c.p.now()
-	age := e.Lifetime.Age(now)
+	age := e.Lifetime.Age(c.start)
 	cs := cacheStatus{outcome: o, hasTTL: true, ttl: e.Lifetime.TTL - age.Truncate(time.Second), detail: e.Source}
 	if c.notModified(e.Status, e.Header, &rep, cs, age) {
 		return false, nil

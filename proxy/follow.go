@@ -64,7 +64,7 @@ func (c *call) mayShare(head *answerHead) bool {
 	if !d.Store && !d.Share {
 		return false
 	}
-	return len(d.Vary) == 0 || head.variant == cachekey.Variant(c.base, d.Vary, keyHeaders{&c.ctx.Request.Header})
+	return len(d.Vary) == 0 || head.variant == cachekey.Variant(c.base, d.Vary, keyHeaders{c})
 }
 
 // sendLive streams from the flight.

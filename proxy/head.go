@@ -10,6 +10,7 @@ import (
 // fasthttp parsed.
 type head struct {
 	flags        headFlags
+	names        nameSet
 	contentLen   []byte
 	transferCode []byte
 	connection   [][]byte // values of Connection fields
@@ -29,7 +30,6 @@ const (
 	hasExpect
 	hasCacheControl
 	hasPragma
-	hasRange
 	hasCondition
 	hasAcceptEncoding
 	hasRequestID
@@ -39,37 +39,53 @@ const (
 
 func (h headFlags) has(f headFlags) bool { return h&f != 0 }
 
-// watched are the fields that get a flag, by lower-case name. Those that are
-// single may come only once: two copies are two meanings.
-var watched = map[string]struct {
-	flag   headFlags
-	single bool
-}{
-	"host":                   {hasHost, true},
-	"content-length":         {hasContentLength, true},
-	"transfer-encoding":      {hasTransferEncoding, true},
-	"connection":             {hasConnection, false},
-	"content-type":           {hasContentType, true},
-	"authorization":          {hasAuthorization, true},
-	"expect":                 {hasExpect, true},
-	"cache-control":          {hasCacheControl, false},
-	"pragma":                 {hasPragma, false},
-	"range":                  {hasRange, true},
-	"if-none-match":          {hasCondition, false},
-	"if-modified-since":      {hasCondition, false},
-	"if-match":               {hasCondition, false},
-	"if-unmodified-since":    {hasCondition, false},
-	"if-range":               {hasCondition, false},
-	"accept-encoding":        {hasAcceptEncoding, false},
-	"x-request-id":           {hasRequestID, true},
-	"x-http-method":          {hasOverride, false},
-	"x-method-override":      {hasOverride, false},
-	"x-http-method-override": {hasOverride, false},
-	"traceparent":            {hasTrace, true},
+// watched gives the flag of a field that has one, by lower-case name, and
+// whether the field may come only once: two copies are two meanings.
+func watched(lower []byte) (flag headFlags, single bool) {
+	switch string(lower) {
+	case "host":
+		return hasHost, true
+	case "content-length":
+		return hasContentLength, true
+	case "transfer-encoding":
+		return hasTransferEncoding, true
+	case "connection":
+		return hasConnection, false
+	case "content-type":
+		return hasContentType, true
+	case "authorization":
+		return hasAuthorization, true
+	case "expect":
+		return hasExpect, true
+	case "cache-control":
+		return hasCacheControl, false
+	case "pragma":
+		return hasPragma, false
+	case "range", "if-range", "if-none-match", "if-modified-since", "if-match", "if-unmodified-since":
+		return hasCondition, false
+	case "accept-encoding":
+		return hasAcceptEncoding, false
+	case "x-request-id":
+		return hasRequestID, true
+	case "traceparent":
+		return hasTrace, true
+	case "x-http-method", "x-method-override", "x-http-method-override":
+		return hasOverride, false
+	}
+	return 0, false
 }
 
-// maxWatched is the length of the longest name in watched.
+// maxWatched is the length of the longest name that watched knows.
 const maxWatched = len("x-http-method-override")
+
+// nameSet is a set of field names that may claim to hold one that it does not:
+// each name is one of 64 bits, by its length and its ends.
+type nameSet uint64
+
+func nameBit[S string | []byte](name S) nameSet {
+	n := len(name)
+	return 1 << ((uint(n) + 7*uint(tokenTable[name[0]]) + 3*uint(tokenTable[name[n-1]])) & 63)
+}
 
 // scanHead reads the field lines as they came over the wire and refuses
 // whatever two parsers could read in two ways (RFC 9112, sections 2.2, 5.1,
@@ -102,16 +118,15 @@ func scanField(line []byte, h *head) *refusal {
 	}
 	name, value := line[:colon], line[colon+1:]
 	var buf [maxWatched]byte
-	lower := buf[:0]
 	underscore := false
-	for _, c := range name {
-		class := tokenTable[c]
-		if class == 0 {
+	for i, c := range name {
+		lower := tokenTable[c]
+		if lower == 0 {
 			return malformed("a header name holds a character that is not allowed there")
 		}
 		underscore = underscore || c == '_'
-		if len(lower) < cap(lower) {
-			lower = append(lower, class)
+		if i < maxWatched {
+			buf[i] = lower
 		}
 	}
 	for _, c := range value {
@@ -119,13 +134,14 @@ func scanField(line []byte, h *head) *refusal {
 			return malformed("a header value holds a control character")
 		}
 	}
+	h.names |= nameBit(name)
 	if underscore {
 		return scanUnderscore(name)
 	}
 	if len(name) > maxWatched {
 		return nil
 	}
-	return h.note(lower, trimOWS(value))
+	return h.note(buf[:len(name)], value)
 }
 
 // scanUnderscore refuses names that a CGI-like upstream would take for a
@@ -141,19 +157,19 @@ func scanUnderscore(name []byte) *refusal {
 
 // note records a field that gets a flag.
 func (h *head) note(lower, value []byte) *refusal {
-	w, ok := watched[string(lower)]
-	if !ok {
+	flag, single := watched(lower)
+	if flag == 0 {
 		return nil
 	}
-	if w.single && h.flags.has(w.flag) {
+	if single && h.flags.has(flag) {
 		return malformed("the header field " + textproto.CanonicalMIMEHeaderKey(string(lower)) + " may come only once")
 	}
-	h.flags |= w.flag
-	switch w.flag {
+	h.flags |= flag
+	switch flag {
 	case hasContentLength:
-		h.contentLen = value
+		h.contentLen = trimOWS(value)
 	case hasTransferEncoding:
-		h.transferCode = value
+		h.transferCode = trimOWS(value)
 	case hasConnection:
 		h.connection = append(h.connection, value)
 	}

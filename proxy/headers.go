@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/valyala/fasthttp"
-
 	"jaegis-proxy/internal/encoding"
 	"jaegis-proxy/store"
 )
@@ -125,7 +123,7 @@ func connectionListed(values [][]byte) []string {
 // strip framing, identity or what the key was made from on the way upstream.
 func (c *call) survives(name string) bool {
 	lower := strings.ToLower(name)
-	if _, ok := watched[lower]; ok && lower != "connection" {
+	if flag, _ := watched([]byte(lower)); flag != 0 && flag != hasConnection {
 		return true
 	}
 	return slices.Contains(c.route.keyed, lower) || slices.ContainsFunc(c.route.credentials(), func(h string) bool {
@@ -173,10 +171,15 @@ func field(fields []store.Field, name string) string {
 }
 
 // keyHeaders shows a request's headers to package cachekey.
-type keyHeaders struct{ h *fasthttp.RequestHeader }
+type keyHeaders struct{ c *call }
 
 // Values implements cachekey.Headers.
-func (k keyHeaders) Values(name string) [][]byte { return telling(name, k.h.PeekAll(name)) }
+func (k keyHeaders) Values(name string) [][]byte {
+	if k.c.head.names&nameBit(name) == 0 {
+		return nil
+	}
+	return telling(name, k.c.ctx.Request.Header.PeekAll(name))
+}
 
 // variantHeaders does the same from a copy.
 type variantHeaders http.Header

@@ -35,7 +35,7 @@ func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 	c.key = c.base
 	e := p.get(c)
 	if e != nil && len(e.Vary) > 0 {
-		c.key = cachekey.Variant(c.base, e.Vary, keyHeaders{&c.ctx.Request.Header})
+		c.key = cachekey.Variant(c.base, e.Vary, keyHeaders{c})
 		e = p.get(c)
 	}
 	if e == nil || len(e.Vary) > 0 || !c.understands(e) {

@@ -174,7 +174,7 @@ func (c *call) deriveKey() error {
 		Host:     c.upstreamHost(),
 		Path:     c.target.keyPath(),
 		Query:    c.target.query,
-		Headers:  keyHeaders{&req.Header},
+		Headers:  keyHeaders{c},
 		Body:     c.keyBody(),
 	})
 	c.base, c.key, c.keyed = key, key, err == nil

@@ -53,6 +53,7 @@ func NewServer(p *Proxy, o ServerOptions) *Server {
 		NoDefaultDate:                true,
 		CloseOnShutdown:              true,
 		SecureErrorLogMessage:        true,
+		LazyRequestTime:              true,
 	}
 	return s
 }

@@ -18,21 +18,21 @@ var errClientGone = errors.New("the client has left")
 type watcher struct {
 	ctx    context.Context // ends when the client leaves
 	cancel context.CancelCauseFunc
-	conn   net.Conn
+	conn   *conn
 	done   chan struct{}
 }
 
 // watch begins to watch; nil where the connection cannot be watched.
-func watch(ctx context.Context, conn net.Conn) *watcher {
-	sc, ok := conn.(syscall.Conn)
+func watch(ctx context.Context, nc net.Conn) *watcher {
+	k, ok := nc.(*conn)
 	if !ok {
 		return nil
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil || conn.SetReadDeadline(time.Time{}) != nil {
+	raw, err := k.SyscallConn()
+	if err != nil || k.interrupt(time.Time{}) != nil {
 		return nil
 	}
-	w := &watcher{conn: conn, done: make(chan struct{})}
+	w := &watcher{conn: k, done: make(chan struct{})}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	go func() {
 		defer close(w.done)
@@ -67,8 +67,8 @@ func (w *watcher) stop() {
 	if w == nil {
 		return
 	}
-	_ = w.conn.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection, which ends the watch too
+	_ = w.conn.interrupt(time.Unix(1, 0)) // fails only on a closed connection, which ends the watch too
 	<-w.done
-	_ = w.conn.SetReadDeadline(time.Time{})
+	_ = w.conn.interrupt(time.Time{})
 	w.cancel(nil)
 }
