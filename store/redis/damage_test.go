@@ -61,24 +61,7 @@ func TestDamagedValueIsAMissAndRemoved(t *testing.T) {
 	chunk := func(name string, n string) string { return keysOf(t, raw, name+":*:"+n)[0] }
 
 	f := func(rule string, size int, damage func(name string) error) {
-		t.Run(rule, func(t *testing.T) {
-			s := open(t, redis.Options{URL: server.URL, Budget: patient})
-			key := storetest.Key(t.Name())
-			putBody(t, s, t.Name(), size)
-			if err := damage(key.String()); err != nil {
-				t.Fatal(err)
-			}
-			if e, err := s.Get(ctx, key); !errors.Is(err, store.ErrNotFound) {
-				t.Fatalf("Get: %v, %v; want a miss", e, err)
-			}
-			if left := keysOf(t, raw, key.String()); len(left) != 0 {
-				t.Errorf("still there: %v", left)
-			}
-			if stats := s.Stats(); stats.Corrupt != 1 || stats.GetErrors != 0 {
-				t.Errorf("%+v; want one corrupt value and no errors", stats)
-			}
-			putBody(t, s, t.Name(), size)
-		})
+		t.Run(rule, func(t *testing.T) { testDamage(t, server, raw, size, damage) })
 	}
 	for _, at := range []int{0, 3, 4, 8, 12, 20, 60, 100, 500, -1} {
 		f("a flipped bit in a string", 2000, func(name string) error { return flip(name, at) })
@@ -106,6 +89,25 @@ func TestDamagedValueIsAMissAndRemoved(t *testing.T) {
 	f("something else, and long", 2000, func(name string) error { return set(name, strings.Repeat("not ours", 1<<19)) })
 	f("the value of another key", 2000, func(name string) error { return moveFrom(ctx, t, server, name, 2000) })
 	f("the long value of another key", 600<<10, func(name string) error { return moveFrom(ctx, t, server, name, 600<<10) })
+}
+
+func testDamage(t *testing.T, server *storetest.RedisServer, raw *goredis.Client, size int, damage func(name string) error) {
+	s := open(t, redis.Options{URL: server.URL, Budget: patient})
+	key := storetest.Key(t.Name())
+	putBody(t, s, t.Name(), size)
+	if err := damage(key.String()); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := s.Get(t.Context(), key); !errors.Is(err, store.ErrNotFound) {
+		t.Fatalf("Get: %v, %v; want a miss", e, err)
+	}
+	if left := keysOf(t, raw, key.String()); len(left) != 0 {
+		t.Errorf("still there: %v", left)
+	}
+	if stats := s.Stats(); stats.Corrupt != 1 || stats.GetErrors != 0 {
+		t.Errorf("%+v; want one corrupt value and no errors", stats)
+	}
+	putBody(t, s, t.Name(), size)
 }
 
 // moveFrom sets name to the value of another key, as a reply that belongs to
