@@ -100,4 +100,3 @@ func clientOptions(opts Options) (*goredis.Options, error) {
 	parsed.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return parsed, nil
 }
-
