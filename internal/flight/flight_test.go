@@ -119,6 +119,23 @@ func TestReadersGetAllBytesWheneverTheyCome(t *testing.T) {
 	})
 }
 
+func TestTheHeadIsGivenBeforeTheBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFlight(roomy(), 0)
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if head, err := f.Head(t.Context()); head != "head" || err != nil {
+					t.Errorf("Head = %q, %v", head, err)
+				}
+			})
+		}
+		synctest.Wait()
+		f.Start("head", -1, false)
+		wg.Wait() // would hang: nothing follows
+	})
+}
+
 func TestAReaderIsAnIOReader(t *testing.T) {
 	f := func(memory int64) {
 		t.Helper()

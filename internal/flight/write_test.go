@@ -44,7 +44,7 @@ func take(t *testing.T, r *Reader[string, int], want []byte) {
 
 func TestASealedFlightWithOneReaderNeedsLittleMemoryAndNoDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		st := &spool.Store{Memory: 128 << 10} // a disk write would be ErrFull
+		st := &spool.Store{Memory: 256 << 10, MaxDisk: 1 << 30, Dir: t.TempDir()}
 		f := newFlight(st, 64<<10)
 		want := pattern(4 << 20)
 		f.Start("", -1, true)
@@ -60,6 +60,9 @@ func TestASealedFlightWithOneReaderNeedsLittleMemoryAndNoDisk(t *testing.T) {
 			synctest.Wait()
 			if ahead := f.Size() - int64(off+32<<10); ahead > 64<<10 {
 				t.Fatalf("the leader is %d bytes ahead", ahead)
+			}
+			if st.Disk() > 0 {
+				t.Fatalf("%d bytes on disk", st.Disk())
 			}
 		}
 		if err := <-end; err != nil {

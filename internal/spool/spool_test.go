@@ -104,6 +104,11 @@ func TestMemoryIsUsedUpBeforeDisk(t *testing.T) {
 	if st.Disk() != 1234 {
 		t.Errorf("%d bytes on disk, want 1234", st.Disk())
 	}
+	runs := len(s.extents)
+	mustWrite(t, s, pattern(100))
+	if len(s.extents) != runs {
+		t.Error("bytes behind each other on disk are kept as two runs")
+	}
 }
 
 func TestTheFileHasNoName(t *testing.T) {
@@ -204,6 +209,9 @@ func TestTheEndOfAReleasedSpoolIsEmpty(t *testing.T) {
 	}
 	if n, err := s.ReadAt(make([]byte, 1), 10); n != 0 || err != io.EOF {
 		t.Errorf("ReadAt at the end = %d, %v", n, err)
+	}
+	if b, err := s.Next(&scratch, 9); len(b) != 0 || !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Next below the end = %d bytes, %v", len(b), err)
 	}
 }
 
