@@ -1,6 +1,7 @@
 package cachekey
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -181,11 +182,15 @@ func (s *scratch) putCredential(rule *Rule, h Headers) {
 	}
 }
 
-// macSum gives the HMAC-SHA256 of macIn, valid until the next call.
+// macSum gives the HMAC-SHA256 of macIn, valid until the next call. The last
+// one is remembered: a proxy mostly serves the same callers again.
 func (s *scratch) macSum() []byte {
-	s.mac.Reset()
-	s.mac.Write(s.macIn)
-	s.macOut = s.mac.Sum(s.macOut[:0])
+	if len(s.macOut) == 0 || !bytes.Equal(s.macIn, s.macLast) {
+		s.mac.Reset()
+		s.mac.Write(s.macIn)
+		s.macOut = s.mac.Sum(s.macOut[:0])
+		s.macLast = append(s.macLast[:0], s.macIn...)
+	}
 	return s.macOut
 }
 

@@ -18,6 +18,7 @@ type scratch struct {
 	sum        hash.Hash
 	mac        hash.Hash // keyed with the secret
 	macIn      []byte
+	macLast    []byte // what macOut is of
 	macOut     []byte
 	readingBuf []byte
 	canonical  []byte

@@ -36,27 +36,37 @@ var (
 	errMethod       = &refusal{http.StatusMethodNotAllowed, "method_not_allowed", "this method is not allowed", true}
 	errExpect       = &refusal{http.StatusExpectationFailed, "expectation_failed", "the only expectation that can be met is 100-continue", true}
 	errVersion      = &refusal{http.StatusHTTPVersionNotSupported, "http_version", "only HTTP/1.1 and HTTP/1.0 are spoken here", true}
-	errDraining     = &refusal{http.StatusServiceUnavailable, "shutting_down", "the proxy is shutting down", true}
 )
 
-// errorAnswer is the one place that turns an error into an answer.
+// errorAnswer is the one place that turns an error into an answer. What exactly
+// an upstream did, and where it is, is for the log.
 func errorAnswer(err error) *refusal {
 	var r *refusal
-	switch {
-	case errors.As(err, &r):
+	if errors.As(err, &r) {
 		return r
-	case errors.Is(err, errFirstByte), errors.Is(err, errIdle), errors.Is(err, errTotal):
-		return &refusal{http.StatusGatewayTimeout, "upstream_timeout", err.Error(), false}
-	case errors.Is(err, errConnect):
-		return &refusal{http.StatusBadGateway, "upstream_unreachable", err.Error(), false}
-	case errors.Is(err, spool.ErrFull):
-		return &refusal{http.StatusInsufficientStorage, "spool_full", "there is no room to hold the answer", false}
-	case errors.Is(err, errShutdown), errors.Is(err, flight.ErrAbandoned):
-		return errDraining
-	case errors.Is(err, errBadRequest):
-		return malformed(err.Error())
 	}
-	return &refusal{http.StatusBadGateway, "upstream_broken", err.Error(), false}
+	for _, known := range upstreamRefusals {
+		if errors.Is(err, known.err) {
+			return &refusal{known.status, known.kind, known.err.Error(), false}
+		}
+	}
+	return &refusal{http.StatusBadGateway, "upstream_broken", errBroken.Error(), false}
+}
+
+var upstreamRefusals = []struct {
+	err    error
+	status int
+	kind   string
+}{
+	{errFirstByte, http.StatusGatewayTimeout, "upstream_timeout"},
+	{errIdle, http.StatusGatewayTimeout, "upstream_timeout"},
+	{errTotal, http.StatusGatewayTimeout, "upstream_timeout"},
+	{errConnect, http.StatusBadGateway, "upstream_unreachable"},
+	{errNotResent, http.StatusBadGateway, "upstream_broken"},
+	{errBadRequest, http.StatusBadRequest, "bad_request"},
+	{errShutdown, http.StatusServiceUnavailable, "shutting_down"},
+	{flight.ErrAbandoned, http.StatusServiceUnavailable, "abandoned"},
+	{spool.ErrFull, http.StatusInsufficientStorage, "spool_full"},
 }
 
 // errorBody is the JSON of an error.

@@ -10,6 +10,14 @@ import (
 	"jaegis-proxy/store"
 )
 
+// The names of the fields that every hit gets.
+var (
+	nameAge         = []byte("Age")
+	nameCacheStatus = []byte("Cache-Status")
+	nameXCache      = []byte("X-Cache")
+	nameRequestID   = []byte("X-Request-Id")
+)
+
 // reply writes the head of an answer: status, end-to-end fields as this client
 // gets them, and what we have to say ourselves. age is negative for an answer
 // that comes straight from the upstream.
@@ -48,7 +56,7 @@ func (c *call) reply(status int, fields []store.Field, rep *representation, cs c
 	}
 	if age >= 0 {
 		c.buf = strconv.AppendInt(c.buf[:0], int64(age/time.Second), 10)
-		h.SetBytesV("Age", c.buf)
+		h.SetCanonical(nameAge, c.buf)
 	}
 	c.sign(cs, upstreamStatus, hasID)
 }
@@ -58,11 +66,12 @@ func (c *call) reply(status int, fields []store.Field, rep *representation, cs c
 func (c *call) sign(cs cacheStatus, upstreamStatus string, hasID bool) {
 	h := &c.ctx.Response.Header
 	c.buf = cs.append(append(c.buf[:0], upstreamStatus...))
-	h.SetBytesV("Cache-Status", c.buf)
-	h.Set("X-Cache", outcomeTable[cs.outcome].xCache)
+	h.SetCanonical(nameCacheStatus, c.buf)
+	c.buf = append(c.buf[:0], outcomeTable[cs.outcome].xCache...)
+	h.SetCanonical(nameXCache, c.buf)
 	if !hasID {
 		c.buf = c.id.append(c.buf[:0])
-		h.SetBytesV("X-Request-Id", c.buf)
+		h.SetCanonical(nameRequestID, c.buf)
 	}
 }
 
