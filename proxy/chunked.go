@@ -150,7 +150,7 @@ func hexDigit(b byte) int {
 }
 
 func cutIsUnexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -15,7 +15,9 @@ import (
 // which bytes were written is cancelled, which the transport looks at first.
 // What never left us may still be sent on another connection.
 
-// onceConn is a connection to an upstream that counts what is written.
+// onceConn is a connection to an upstream that counts what is written. Bytes
+// count before they go: the upstream may have read them, and closed, before
+// the write returns.
 type onceConn struct {
 	net.Conn
 	written atomic.Int64
@@ -23,8 +25,9 @@ type onceConn struct {
 }
 
 func (c *onceConn) Write(p []byte) (int, error) {
+	c.written.Add(int64(len(p)))
 	n, err := c.Conn.Write(p)
-	c.written.Add(int64(n))
+	c.written.Add(int64(n - len(p)))
 	return n, err
 }
 

@@ -110,7 +110,7 @@ func (s *stream) SupportsBodyWriteTo() bool { return s.length >= 0 }
 func (s *stream) WriteTo(io.Writer) (n int64, err error) {
 	for n < s.length {
 		b, err := s.src.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		if err == nil && int64(len(b)) > s.length-n {
@@ -133,7 +133,7 @@ func (s *stream) WriteTo(io.Writer) (n int64, err error) {
 var errTooMuch = errors.New("the body is longer than announced")
 
 func (s *stream) note(err error) {
-	if err != io.EOF && s.cut == nil {
+	if !errors.Is(err, io.EOF) && s.cut == nil {
 		s.cut = err
 	}
 }

@@ -208,7 +208,7 @@ func upstreamError(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, errConnect):
 		return err
-	case errors.As(err, &timeout) && timeout.Timeout() && (cause == nil || cause == errNotResent):
+	case errors.As(err, &timeout) && timeout.Timeout() && (cause == nil || errors.Is(cause, errNotResent)):
 		return fmt.Errorf("%w: %w", errFirstByte, err)
 	case cause != nil:
 		return cause

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -139,7 +140,7 @@ func TestProgressMovesOnATerminalOnly(t *testing.T) {
 	var plain, live bytes.Buffer
 	for _, p := range []*progress{{w: &plain}, {w: &live, live: true}} {
 		want := fmt.Errorf("as it was")
-		if err := p.during("work", func() error { return want }); err != want {
+		if err := p.during("work", func() error { return want }); !errors.Is(err, want) {
 			t.Errorf("error %v", err)
 		}
 	}

@@ -145,7 +145,7 @@ func (p *proc) awaitReady() error {
 		}
 		select {
 		case <-p.exited:
-			return fmt.Errorf("process ended: %v", p.err)
+			return fmt.Errorf("process ended: %w", p.err)
 		case <-ctx.Done():
 			return err
 		case <-time.After(20 * time.Millisecond):

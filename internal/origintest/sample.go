@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -121,7 +122,7 @@ func (s *Sample) convert(w http.ResponseWriter, r *http.Request) {
 	}{strings.TrimPrefix(r.URL.Path, "/convert/"), map[string]string{}, []convertedFile{}}
 	for {
 		part, err := parts.NextPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
