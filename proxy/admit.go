@@ -90,15 +90,17 @@ func (c *call) readDirectives(h *fasthttp.RequestHeader) {
 }
 
 // bypassReason says why a request is not looked up at all; empty when it is.
-func (c *call) bypassReason() string {
+// One with an overriding method is, to some upstreams, of another method than
+// it says.
+func (r *Route) bypassReason(method string, cc *policy.Directives, overridden bool) string {
 	switch {
-	case !c.route.Cache:
+	case !r.Cache:
 		return "uncached-route"
-	case !c.route.cacheable(c.method):
+	case !r.cacheable(method):
 		return "method"
-	case c.cc.NoStore:
+	case cc.NoStore:
 		return "request-no-store"
-	case c.head.flags.has(hasOverride): // to some upstreams it is of another method than it says
+	case overridden:
 		return "method-override"
 	}
 	return ""

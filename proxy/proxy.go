@@ -156,7 +156,7 @@ func (p *Proxy) answer(c *call) (streaming bool, err error) {
 	if err := c.readBody(); err != nil {
 		return false, err
 	}
-	if reason := c.bypassReason(); reason != "" {
+	if reason := c.route.bypassReason(c.method, &c.cc, c.head.flags.has(hasOverride)); reason != "" {
 		return p.pass(c, reason)
 	}
 	if err := c.deriveKey(); err != nil {
@@ -171,7 +171,7 @@ func (c *call) deriveKey() error {
 	key, err := c.table.deriver.Derive(c.route.Key, &cachekey.Request{
 		Method:   req.Header.Method(),
 		Upstream: c.route.Upstream.o.URL,
-		Host:     c.upstreamHost(),
+		Host:     c.route.upstreamHost(&c.target),
 		Path:     c.target.keyPath(),
 		Query:    c.target.query,
 		Headers:  keyHeaders{c},
@@ -191,9 +191,9 @@ func (c *call) keyBody() cachekey.Body {
 
 // upstreamHost is the host that the upstream sees; empty when it is always
 // its own.
-func (c *call) upstreamHost() []byte {
-	if c.route.Upstream.o.PreserveHost {
-		return c.target.host
+func (r *Route) upstreamHost(t *target) []byte {
+	if r.Upstream.o.PreserveHost {
+		return t.host
 	}
 	return nil
 }

@@ -43,7 +43,8 @@ type Table struct {
 	deriver *cachekey.Deriver
 }
 
-// prepare checks the table and makes it ready for use.
+// prepare checks the table and makes it ready for use. Both parameters may be
+// nil when nothing is served by it.
 func (t *Table) prepare(m *metrics, memo *cachekey.Memo) error {
 	matches := make([]policy.Match, len(t.Routes))
 	for i, r := range t.Routes {
@@ -71,7 +72,9 @@ func (r *Route) prepare(m *metrics) error {
 	if r.Upstream == nil {
 		return errors.New("has no upstream")
 	}
-	r.metrics = m.route(r.Name)
+	if m != nil {
+		r.metrics = m.route(r.Name)
+	}
 	if r.Key == nil {
 		return nil
 	}

@@ -33,6 +33,7 @@ func commands() []command {
 		cmdServe(),
 		cmdDemo(),
 		cmdCheck(),
+		cmdKey(),
 		cmdHealthcheck(),
 		cmdVersion(),
 	}

@@ -1,0 +1,55 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+
+	"jaegis-proxy/cachekey"
+	"jaegis-proxy/policy"
+)
+
+// Explanation says what the proxy would do with a request.
+type Explanation struct {
+	Route  string // empty when no route takes it
+	Bypass string // why it would not be looked up; empty when it would
+	Key    cachekey.Key
+	Parts  []cachekey.Part // what made the key
+}
+
+// Explain derives the key of a request without serving it, from the same parts
+// as Serve. target is the path with its query; header names are canonical. The
+// table must not be in use by a Proxy.
+func (t *Table) Explain(method, target string, header http.Header, body []byte) (Explanation, error) {
+	if err := t.prepare(nil, nil); err != nil {
+		return Explanation{}, err
+	}
+	parsed, refused := parseTarget([]byte(target), []byte(header.Get("Host")))
+	if refused != nil {
+		return Explanation{}, refused
+	}
+	route := t.find([]byte(method), parsed.host, parsed.path)
+	if route == nil {
+		return Explanation{}, nil
+	}
+	cc := policy.ParseDirectives(header.Values("Cache-Control"))
+	overridden := false
+	for name := range header {
+		flag, _ := watched([]byte(strings.ToLower(name)))
+		overridden = overridden || flag == hasOverride
+	}
+	e := Explanation{Route: route.Name, Bypass: route.bypassReason(method, &cc, overridden)}
+	if e.Bypass != "" {
+		return e, nil
+	}
+	req := &cachekey.Request{
+		Method: []byte(method), Upstream: route.Upstream.o.URL, Host: route.upstreamHost(&parsed),
+		Path: parsed.keyPath(), Query: parsed.query, Headers: variantHeaders(header),
+		Body: cachekey.Body{Bytes: body, Size: int64(len(body))},
+	}
+	var err error
+	if e.Key, err = t.deriver.Derive(route.Key, req); err != nil {
+		return Explanation{}, err
+	}
+	e.Parts, err = t.deriver.Explain(route.Key, req)
+	return e, err
+}
