@@ -30,7 +30,7 @@ func Default() *Config {
 		},
 		Spool: Spool{Memory: MiB, MaxBytes: 10 * GiB},
 		Limits: Limits{
-			MaxHeaderBytes: 64 * KiB,
+			MaxHeaderBytes: 16 * KiB,
 			HeaderTimeout:  Duration(10 * time.Second),
 			BodyTimeout:    Duration(time.Minute),
 			IdleTimeout:    Duration(75 * time.Second),
