@@ -23,6 +23,11 @@ func (c *call) admit() error {
 	if r := scanHead(h.RawHeaders(), &c.head); r != nil {
 		return r
 	}
+	if c.head.flags.has(hasRequestID) {
+		if id := h.Peek("X-Request-Id"); validRequestID(id) {
+			c.id.given = string(id)
+		}
+	}
 	if r := c.head.framing(http11); r != nil {
 		return r
 	}
@@ -91,8 +96,9 @@ func (c *call) readDirectives(h *fasthttp.RequestHeader) {
 
 // bypassReason says why a request is not looked up at all; empty when it is.
 // One with an overriding method is, to some upstreams, of another method than
-// it says.
-func (r *Route) bypassReason(method string, cc *policy.Directives, overridden bool) string {
+// it says. A condition on what the upstream has is for the upstream to judge,
+// but for those by which a GET asks whether its copy will do.
+func (r *Route) bypassReason(method string, cc *policy.Directives, flags headFlags) string {
 	switch {
 	case !r.Cache:
 		return "uncached-route"
@@ -100,8 +106,10 @@ func (r *Route) bypassReason(method string, cc *policy.Directives, overridden bo
 		return "method"
 	case cc.NoStore:
 		return "request-no-store"
-	case overridden:
+	case flags.has(hasOverride):
 		return "method-override"
+	case flags.has(hasStrictCondition), flags.has(hasCondition) && method != "GET" && method != "HEAD":
+		return "conditional"
 	}
 	return ""
 }

@@ -32,12 +32,12 @@ func (t *Table) Explain(method, target string, header http.Header, body []byte) 
 		return Explanation{}, nil
 	}
 	cc := policy.ParseDirectives(header.Values("Cache-Control"))
-	overridden := false
+	var flags headFlags
 	for name := range header {
 		flag, _ := watched([]byte(strings.ToLower(name)))
-		overridden = overridden || flag == hasOverride
+		flags |= flag
 	}
-	e := Explanation{Route: route.Name, Bypass: route.bypassReason(method, &cc, overridden)}
+	e := Explanation{Route: route.Name, Bypass: route.bypassReason(method, &cc, flags)}
 	if e.Bypass != "" {
 		return e, nil
 	}

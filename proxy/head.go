@@ -31,6 +31,7 @@ const (
 	hasCacheControl
 	hasPragma
 	hasCondition
+	hasStrictCondition
 	hasAcceptEncoding
 	hasRequestID
 	hasTrace
@@ -61,8 +62,10 @@ func watched(lower []byte) (flag headFlags, single bool) {
 		return hasCacheControl, false
 	case "pragma":
 		return hasPragma, false
-	case "range", "if-range", "if-none-match", "if-modified-since", "if-match", "if-unmodified-since":
+	case "range", "if-range", "if-none-match", "if-modified-since":
 		return hasCondition, false
+	case "if-match", "if-unmodified-since":
+		return hasStrictCondition, false
 	case "accept-encoding":
 		return hasAcceptEncoding, false
 	case "x-request-id":

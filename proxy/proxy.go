@@ -156,7 +156,7 @@ func (p *Proxy) answer(c *call) (streaming bool, err error) {
 	if err := c.readBody(); err != nil {
 		return false, err
 	}
-	if reason := c.route.bypassReason(c.method, &c.cc, c.head.flags.has(hasOverride)); reason != "" {
+	if reason := c.route.bypassReason(c.method, &c.cc, c.head.flags); reason != "" {
 		return p.pass(c, reason)
 	}
 	if err := c.deriveKey(); err != nil {
