@@ -192,6 +192,42 @@ func TestTruncatedInputIsNeverACleanEnd(t *testing.T) {
 	}
 }
 
+func TestDeflateIsToldFromZlibByItsFirstBytes(t *testing.T) {
+	for seed := range 50 {
+		body := jsonBody(1 + seed)
+		body[0] = byte(seed)
+		for level := stdflate.HuffmanOnly; level <= stdflate.BestCompression; level++ {
+			var bare, wrapped bytes.Buffer
+			b, _ := stdflate.NewWriter(&bare, level)
+			w, _ := stdzlib.NewWriterLevel(&wrapped, level)
+			for _, z := range []io.WriteCloser{b, w} {
+				if _, err := z.Write(body); err != nil {
+					t.Fatal(err)
+				}
+				if err := z.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, r := range []io.Reader{&bare, &wrapped} {
+				if got, err := decodeFrom("deflate", r); err != nil || !bytes.Equal(got, body) {
+					t.Fatalf("body %d, level %d: %d bytes, %v", seed, level, len(got), err)
+				}
+			}
+		}
+	}
+}
+
+func TestAReadOfNothingWaitsForNothing(t *testing.T) {
+	for _, coding := range []string{"gzip", "deflate", "zstd"} {
+		s := &script{pieces: [][]byte{{1}}}
+		d, _ := NewReader(coding, s)
+		if n, err := d.Read(nil); n != 0 || err != nil || s.given != 0 {
+			t.Errorf("%s: %d, %v, after %d pieces", coding, n, err, s.given)
+		}
+		_ = d.Close()
+	}
+}
+
 func TestSeveralMembersAreOneBody(t *testing.T) {
 	for _, maker := range []string{"gzip", "gzip with a header", "zstd"} {
 		first, second := encode(t, maker, []byte("one ")), encode(t, maker, []byte("two"))

@@ -70,6 +70,8 @@ func TestAccepts(t *testing.T) {
 	f("gzip;q=0;q=1", "", "gzip")
 	f("gzip, x-gzip;q=0", "", "gzip")
 	f("gzip;q=0, gzip", "", "gzip")
+	f("*;q=0, *", "", "gzip identity")
+	f("*, *;q=0", "", "gzip identity")
 	// what is no coding is not accepted
 	if Accepts("*", "") || Accepts("*, a b", "a b") || Accepts("*", "gzip, zstd") {
 		t.Error("something is accepted that is no coding")

@@ -165,10 +165,10 @@ func TestReadersReadWhileTheWriterWritesAndReleases(t *testing.T) {
 	st := &Store{Memory: 50_000, MaxDisk: 1 << 20, Dir: t.TempDir()}
 	s := st.New(-1)
 	want := pattern(1 << 20)
-	var written, done atomic.Int64
+	var written int64 // guarded by grown.L
+	var done atomic.Int64
 	var wg sync.WaitGroup
 	grown := sync.NewCond(&sync.Mutex{})
-	tell := func() { grown.L.Lock(); grown.L.Unlock(); grown.Broadcast() }
 	const half = 1 << 19
 	for i := range 8 {
 		wg.Go(func() {
@@ -179,7 +179,7 @@ func TestReadersReadWhileTheWriterWritesAndReleases(t *testing.T) {
 			}
 			for off < int64(len(want)) {
 				grown.L.Lock()
-				for written.Load() <= off {
+				for written <= off {
 					grown.Wait()
 				}
 				grown.L.Unlock()
@@ -199,8 +199,10 @@ func TestReadersReadWhileTheWriterWritesAndReleases(t *testing.T) {
 			if _, err := s.Write(p); err != nil {
 				t.Error(err)
 			}
-			written.Store(s.Size())
-			tell()
+			grown.L.Lock()
+			written = s.Size()
+			grown.L.Unlock()
+			grown.Broadcast()
 		}
 		s.Release(0)
 	})
