@@ -34,8 +34,8 @@ func fanOut(b *testing.B, readers int, sealed bool, piece []byte, pieces int) {
 	var wg sync.WaitGroup
 	for range readers {
 		f.sit()
+		r := f.Reader(context.Background())
 		wg.Go(func() {
-			r := f.Reader(context.Background())
 			defer r.Close()
 			n := 0
 			for {
