@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"time"
 
 	"jaegis-proxy/internal/encoding"
@@ -17,7 +18,7 @@ const (
 func (c *call) deliver(e *store.Entry, o Outcome) (streaming bool, err error) {
 	rep, _ := c.represent(e.Header, e.Coding) // find has seen to it that there is one
 	age := e.Lifetime.Age(c.start)
-	cs := cacheStatus{outcome: o, hasTTL: true, ttl: e.Lifetime.TTL - age.Truncate(time.Second), detail: e.Source}
+	cs := cacheStatus{outcome: o, hasTTL: true, ttl: e.Lifetime.TTL - age.Truncate(time.Second), detail: cmp.Or(c.detail, e.Source)}
 	if c.notModified(e.Status, e.Header, &rep, cs, age) {
 		return false, nil
 	}
