@@ -14,7 +14,7 @@ ROUNDS="${ROUNDS:-5}"
 SECONDS_EACH="${SECONDS_EACH:-3}"
 SERVERS="${SERVERS:-barefast nginx jaegis}"
 CONNECTIONS=64
-BODIES="300B 16KB 200KB"
+BODIES="${BODIES:-300B 16KB 200KB}"
 export GOFLAGS="${GOFLAGS:-} -buildvcs=false"
 
 OUT="${OUT:-benchmarks/results}"
