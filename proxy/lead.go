@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -216,12 +215,13 @@ func (l *leader) copy(resp *Response) error {
 		if l.size > l.route.MaxObjectBytes && !l.f.Sealed() {
 			l.outgrow()
 		}
-		if n > 0 || err == io.EOF {
-			if werr := l.f.Write((*buf)[:n], err == io.EOF); werr != nil {
+		last := err == io.EOF // not what wraps it: that is a cut
+		if n > 0 || last {
+			if werr := l.f.Write((*buf)[:n], last); werr != nil {
 				return werr
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		if last {
 			return nil
 		}
 		if err != nil {

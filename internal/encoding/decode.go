@@ -99,7 +99,7 @@ func (r *reader) Close() error {
 type input struct {
 	*bufio.Reader
 	source io.Reader
-	err    error
+	cut    error // why the source ended, when that was not its end
 }
 
 func newInput() *input {
@@ -110,7 +110,7 @@ func newInput() *input {
 
 // from is what the buffer reads.
 func (in *input) from(r io.Reader) io.Reader {
-	in.source, in.err = r, nil
+	in.source, in.cut = r, nil
 	return (*inputSource)(in)
 }
 
@@ -125,13 +125,16 @@ func (in *input) more() error {
 type inputSource input
 
 func (in *inputSource) Read(p []byte) (n int, err error) {
-	n, in.err = in.source.Read(p)
-	return n, in.err
+	n, err = in.source.Read(p)
+	if err != io.EOF {
+		in.cut = err
+	}
+	return n, err
 }
 
 // noEOF makes an end that comes too early an error.
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -163,7 +166,7 @@ func (d *gzipDecoder) Read(p []byte) (int, error) {
 		d.in = true
 		d.members++
 	}
-	n, err := d.member.Read(p)
+	n, err := io.Reader(&d.member).Read(p)
 	if err == io.EOF {
 		d.in, err = false, nil
 	}
@@ -257,9 +260,9 @@ func (d *zstdDecoder) Read(p []byte) (int, error) {
 			return 0, noEOF(err)
 		}
 	}
-	n, err := d.frames.Read(p)
-	if err == io.EOF && d.input.err != io.EOF {
-		err = d.input.err // between frames the decoder takes a cut for an end
+	n, err := io.Reader(d.frames).Read(p)
+	if err == io.EOF && d.input.cut != nil {
+		err = d.input.cut // between frames the decoder takes a cut for an end
 	}
 	return n, err
 }
