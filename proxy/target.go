@@ -14,7 +14,7 @@ type target struct {
 // authority is the host, whatever the Host field says (section 3.2.2).
 func parseTarget(uri, host []byte) (target, *refusal) {
 	t := target{host: host}
-	if len(uri) > 0 && uri[0] != '/' {
+	if len(uri) == 0 || uri[0] != '/' {
 		rest, ok := cutScheme(uri)
 		if !ok {
 			return t, malformed("the request target must begin with \"/\" or be an absolute http URL")
