@@ -48,9 +48,18 @@ const (
 // ready says that the request has been read to its end.
 func (c *conn) ready() { c.state = connDeadline }
 
-// slack is how much sooner than asked for a deadline may come. Setting one
-// costs more than many a request.
-const slack = time.Second
+// slackOf says how much sooner than asked for a deadline may come, given the
+// timeouts that deadlines are made of: setting one costs more than many a
+// request. A small part of the shortest, so that no timeout loses its meaning.
+func slackOf(timeouts ...time.Duration) time.Duration {
+	slack := time.Second
+	for _, t := range timeouts {
+		if t > 0 {
+			slack = min(slack, t/8)
+		}
+	}
+	return slack
+}
 
 // SetReadDeadline implements net.Conn. The deadline counts from the next Read.
 func (c *conn) SetReadDeadline(t time.Time) error {
@@ -66,7 +75,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline implements net.Conn.
 func (c *conn) SetWriteDeadline(t time.Time) error {
-	if near(c.writes, t) {
+	if c.near(c.writes, t) {
 		return nil
 	}
 	c.writes = t
@@ -74,9 +83,9 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 }
 
 // near says whether a deadline that is set will do for one that is wanted.
-func near(set, wanted time.Time) bool {
+func (c *conn) near(set, wanted time.Time) bool {
 	d := wanted.Sub(set)
-	return set.IsZero() == wanted.IsZero() && d >= 0 && d < slack
+	return set.IsZero() == wanted.IsZero() && d >= 0 && d < c.conns.slack
 }
 
 // interrupt sets a deadline for a read that may be under way.
@@ -90,7 +99,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.bare {
 		return 0, errBareLF
 	}
-	if !near(c.reads, c.wanted) {
+	if !c.near(c.reads, c.wanted) {
 		c.reads = c.wanted
 		if err := c.TCPConn.SetReadDeadline(c.wanted); err != nil {
 			return 0, err

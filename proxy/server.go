@@ -32,6 +32,7 @@ type Server struct {
 // NewServer gives a server for the proxy.
 func NewServer(p *Proxy, o ServerOptions) *Server {
 	s := &Server{proxy: p}
+	s.conns.slack = slackOf(o.HeaderTimeout, o.IdleTimeout, o.WriteTimeout, p.o.BodyTimeout, p.o.WriteTimeout)
 	s.http = &fasthttp.Server{
 		Handler:        p.Serve,
 		HeaderReceived: onHeader,
@@ -115,6 +116,8 @@ func (l serverLog) Printf(format string, args ...any) {
 
 // connections are the open ones.
 type connections struct {
+	slack time.Duration // how much sooner than asked for their deadlines may come
+
 	mu   sync.Mutex
 	open map[*conn]struct{}
 }
