@@ -9,10 +9,11 @@
 SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build test tools format vet staticcheck errorlint unit bench fuzz docker clean
+.PHONY: build test tools programs format vet staticcheck errorlint unit bench fuzz docker clean
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ERRORLINT   := github.com/polyfloyd/go-errorlint@v1.8.0
+CACHETESTS  := cmd/jaegis-proxy/testdata/cachetests
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
@@ -29,10 +30,18 @@ build:
 # The cheap checks come first. The last lines are go test's own.
 test: tools format vet staticcheck errorlint unit
 
-# The tests start a real Redis, and the race detector needs a C compiler.
-tools:
+# The public HTTP cache tests are a package of npm, which the lock file pins.
+tools: programs
+	@cd $(CACHETESTS) && { [ node_modules/.package-lock.json -nt package-lock.json ] || \
+		npm ci --ignore-scripts --no-audit --no-fund; }
+
+# The tests start a real Redis, the public cache tests run on Node.js, and the
+# race detector needs a C compiler.
+programs:
 	@need=""; \
 	command -v redis-server >/dev/null || need="$$need redis-server"; \
+	command -v node >/dev/null || need="$$need nodejs"; \
+	command -v npm >/dev/null || need="$$need npm"; \
 	command -v "$$(go env CC)" >/dev/null || need="$$need gcc libc6-dev"; \
 	[ -n "$$need" ] || exit 0; \
 	if ! command -v apt-get >/dev/null; then \
@@ -80,4 +89,4 @@ docker:
 	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
 
 clean:
-	rm -rf bin dist benchmarks/results/tmp
+	rm -rf bin dist benchmarks/results/tmp $(CACHETESTS)/node_modules
