@@ -3,6 +3,7 @@ package policy
 import (
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,7 @@ type Request struct {
 	Authorization bool // it carried credentials other than cookies
 	NoStore       bool // its Cache-Control said no-store
 	SentAt        time.Time
+	URI           *url.URL // its effective URI, absolute; without it no POST is stored
 }
 
 // Response is what Decide needs to know of the answer's head.
@@ -51,28 +53,31 @@ type Reason string
 
 // The reasons why the head of an answer forbids storing it.
 const (
-	ReasonMethod     Reason = "method"
-	ReasonRequest    Reason = "request-no-store"
-	ReasonStatus     Reason = "status"
-	ReasonPartial    Reason = "partial"
-	ReasonUnframed   Reason = "unframed"
-	ReasonNoStore    Reason = "no-store"
-	ReasonPrivate    Reason = "private"
-	ReasonSetCookie  Reason = "set-cookie"
-	ReasonVaryAny    Reason = "vary-any"
-	ReasonNoCache    Reason = "no-cache"
-	ReasonAuthorized Reason = "authorization"
-	ReasonNoLifetime Reason = "no-lifetime"
-	ReasonNotFresh   Reason = "not-fresh"
+	ReasonMethod         Reason = "method"           // answers to this method are not stored; for POST, see Decision.ForGET
+	ReasonRequest        Reason = "request-no-store" // the request asked that nothing be stored
+	ReasonStatus         Reason = "status"           // it is an answer to this one request (or not final), or none that a route's TTL applies to
+	ReasonPartial        Reason = "partial"          // a part that cannot be told to fit with others: more than one, not well described, no strong validator
+	ReasonUnframed       Reason = "unframed"         // its end cannot be told from a cut
+	ReasonNoStore        Reason = "no-store"
+	ReasonPrivate        Reason = "private"
+	ReasonSetCookie      Reason = "set-cookie"
+	ReasonVaryAny        Reason = "vary-any"
+	ReasonNoCache        Reason = "no-cache"        // and there is no validator by which it could be confirmed
+	ReasonMustUnderstand Reason = "must-understand" // and the status is not one that we know
+	ReasonAuthorized     Reason = "authorization"   // the request had credentials and the answer does not say that it may be shared
+	ReasonNoLifetime     Reason = "no-lifetime"     // it does not say for how long, nor can that be guessed
+	ReasonNotFresh       Reason = "not-fresh"       // stale as it comes, without a validator
 )
 
 // Decision is the verdict on an answer's head.
 type Decision struct {
 	Store    bool
-	Share    bool // callers with the same key that wait already may be given it, even if it is not stored
+	Share    bool // callers with the same key that wait already may be given it, whether or not it is stored
 	Lifetime Lifetime
-	Vary     []string // request headers that select this answer, canonical and sorted
-	Reason   Reason   // why not, when Store is false
+	Vary     []string      // request headers that select this answer, canonical and sorted
+	Reason   Reason        // why not, when Store is false
+	Partial  *ContentRange // what is stored is this part only; nil for whole answers
+	ForGET   bool          // it answers a POST and is to be stored as if a GET for the same URI had brought it
 }
 
 // Decide is the one place that says whether an answer may be stored, for how
@@ -82,11 +87,15 @@ type Decision struct {
 // never stored; private only where entries belong to a caller, who must have
 // shown credentials.
 func Decide(rule *Rule, req *Request, resp *Response, now time.Time) Decision {
-	cc := ParseDirectives(resp.Header.Values("Cache-Control"))
+	cc, isTargeted := answerDirectives(resp.Header)
+	if rule.Freshness != FreshnessOrigin && isTargeted {
+		own := ParseDirectives(resp.Header.Values("Cache-Control"))
+		cc = Directives{NoStore: cc.NoStore || own.NoStore, Private: cc.Private || own.Private}
+	}
 	if r := personal(rule, req, resp, &cc); r != "" {
 		return Decision{Reason: r}
 	}
-	if r := unfit(req, resp); r != "" {
+	if r := unfit(rule, req, resp); r != "" {
 		return Decision{Reason: r, Share: shareable(resp.Status)}
 	}
 	vary, ok := parseVary(resp.Header.Values("Vary"))
@@ -94,7 +103,7 @@ func Decide(rule *Rule, req *Request, resp *Response, now time.Time) Decision {
 		return Decision{Reason: ReasonVaryAny}
 	}
 	if rule.Freshness == FreshnessOrigin {
-		d := decideOrigin(rule, req, resp, &cc, now)
+		d := decideOrigin(rule, req, resp, &cc, isTargeted, now)
 		d.Vary = vary
 		return d
 	}
@@ -116,7 +125,9 @@ func personal(rule *Rule, req *Request, resp *Response, cc *Directives) Reason {
 	switch {
 	case req.NoStore:
 		return ReasonRequest
-	case cc.NoStore && (origin || !rule.OverrideNoStore):
+	case cc.NoStore && origin && !(cc.MustUnderstand && understood(resp.Status)):
+		return ReasonNoStore
+	case cc.NoStore && !origin && !rule.OverrideNoStore:
 		return ReasonNoStore
 	case resp.Header["Set-Cookie"] != nil:
 		return ReasonSetCookie
@@ -127,11 +138,11 @@ func personal(rule *Rule, req *Request, resp *Response, cc *Directives) Reason {
 }
 
 // unfit says why an answer cannot be stored whatever its directives say.
-func unfit(req *Request, resp *Response) Reason {
+func unfit(rule *Rule, req *Request, resp *Response) Reason {
 	switch {
 	case req.Method == "HEAD":
 		return ReasonMethod
-	case resp.Status == http.StatusPartialContent:
+	case resp.Status == http.StatusPartialContent && rule.Freshness != FreshnessOrigin:
 		return ReasonPartial
 	case resp.Status == http.StatusNotModified || resp.Status < 200:
 		return ReasonStatus
@@ -161,77 +172,59 @@ func storedByRoute(status int) bool {
 }
 
 // decideOrigin is RFC 9111, sections 3 and 4.2, for a shared cache.
-func decideOrigin(rule *Rule, req *Request, resp *Response, cc *Directives, now time.Time) Decision {
+func decideOrigin(rule *Rule, req *Request, resp *Response, cc *Directives, isTargeted bool, now time.Time) Decision {
+	d := Decision{Share: shareable(resp.Status)}
 	switch {
-	case req.Method != "GET":
-		return Decision{Reason: ReasonMethod}
-	case cc.NoCache:
-		return Decision{Reason: ReasonNoCache}
+	case !storableStatus(resp.Status):
+		d.Reason = ReasonStatus
+	case cc.MustUnderstand && !understood(resp.Status): // section 5.2.2.3
+		d.Reason = ReasonMustUnderstand
 	case req.Authorization && !cc.Public && !cc.MustRevalidate && !cc.SMaxAge.Set: // section 3.5
-		return Decision{Reason: ReasonAuthorized}
+		d.Reason, d.Share = ReasonAuthorized, false
+	case req.Method == "POST":
+		_, explicit := explicitTTL(resp, cc, isTargeted, now)
+		d.ForGET = explicit && speaksForTarget(req, resp)
+		if !d.ForGET {
+			d.Reason, d.Share = ReasonMethod, false
+		}
+	case req.Method != "GET" && req.Method != "QUERY":
+		d.Reason, d.Share = ReasonMethod, false
 	}
-	ttl, ok := originTTL(resp, cc, now)
-	if !ok {
-		return Decision{Reason: ReasonNoLifetime, Share: shareable(resp.Status)}
+	if d.Reason == "" && resp.Status == http.StatusPartialContent {
+		d.Partial, d.Reason = storablePart(req, resp, now)
 	}
-	l := Lifetime{StoredAt: now.Add(-initialAge(req, resp, now)), TTL: ttl}
-	if !cc.MustRevalidate && !cc.ProxyRevalidate && !cc.SMaxAge.Set { // section 4.2.4
-		l.StaleWhileRevalidate = orElse(cc.StaleWhileRevalidate, rule.StaleWhileRevalidate)
-		l.StaleIfError = orElse(cc.StaleIfError, rule.StaleIfError)
+	if d.Reason != "" {
+		return d
 	}
-	if s := l.At(now); s != Fresh && s != Revalidate {
-		return Decision{Reason: ReasonNotFresh, Share: shareable(resp.Status)}
+	d.Lifetime, d.Reason = originLifetime(rule, req, resp, cc, isTargeted, now)
+	if d.Reason != "" {
+		return Decision{Reason: d.Reason, Share: d.Share}
 	}
-	return Decision{Store: true, Share: true, Lifetime: l}
-}
-
-func orElse(s Seconds, d time.Duration) time.Duration {
-	if s.Set {
-		return s.D
-	}
+	d.Store = true
+	state := d.Lifetime.At(now)
+	d.Share = !d.ForGET && (d.Share || state == Fresh || state == Revalidate)
 	return d
 }
 
-// originTTL is the freshness lifetime of section 4.2.1, without heuristics.
-func originTTL(resp *Response, cc *Directives, now time.Time) (time.Duration, bool) {
-	switch {
-	case cc.SMaxAge.Set:
-		return cc.SMaxAge.D, true
-	case cc.MaxAge.Set:
-		return cc.MaxAge.D, true
-	}
-	lines := resp.Header.Values("Expires")
-	if len(lines) == 0 {
-		return 0, false
-	}
-	expires, err := http.ParseTime(lines[0])
-	if err != nil {
-		return 0, true // an invalid date means "already expired" (section 5.3)
-	}
-	date, err := http.ParseTime(resp.Header.Get("Date"))
-	if err != nil {
-		date = now
-	}
-	return max(0, expires.Sub(date)), true
+// speaksForTarget says whether the answer to a POST is what a GET for the same
+// URI would be given (RFC 9110, section 9.3.3).
+func speaksForTarget(req *Request, resp *Response) bool {
+	u := resolve(req.URI, resp.Header.Get("Content-Location"))
+	return resp.Status == http.StatusOK && u != nil && sameOrigin(u, req.URI) && pathAndQuery(u) == pathAndQuery(req.URI)
 }
 
-// initialAge is the corrected initial age of section 4.2.3.
-func initialAge(req *Request, resp *Response, now time.Time) time.Duration {
-	age := time.Duration(0)
-	if lines := resp.Header.Values("Age"); len(lines) > 0 {
-		first, _, _ := strings.Cut(lines[0], ",")
-		age = parseSeconds(strings.TrimSpace(first), false).D
+// storablePart says which part of a representation a 206 brings. It is stored
+// only where other parts can be told to belong to the same (section 3.4).
+func storablePart(req *Request, resp *Response, now time.Time) (*ContentRange, Reason) {
+	lines := resp.Header.Values("Content-Range")
+	if req.Method != "GET" || len(lines) != 1 || strongValidator(resp.Header, now) == "" {
+		return nil, ReasonPartial
 	}
-	if delay := now.Sub(req.SentAt); delay > 0 && !req.SentAt.IsZero() {
-		age += delay
+	part, ok := ParseContentRange(lines[0])
+	if !ok || part.Size < 0 || !holds(resp.Header, part.Last-part.First+1) {
+		return nil, ReasonPartial
 	}
-	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		// Date counts whole seconds: an answer made in this second has no age.
-		if apparent := now.Truncate(time.Second).Sub(date); apparent > age {
-			age = apparent
-		}
-	}
-	return age
+	return &part, ""
 }
 
 // parseVary gives the header names that select among variants, without those

@@ -10,6 +10,7 @@ const (
 	Fresh        State = iota // use it
 	Revalidate                // use it, and refresh it in the background
 	StaleOnError              // use it only when the upstream fails
+	Validate                  // use it only once the upstream has confirmed it
 	Expired                   // do not use it
 )
 
@@ -24,6 +25,11 @@ type Lifetime struct {
 	TTL                  time.Duration // fresh for this long
 	StaleWhileRevalidate time.Duration // then usable this much longer while being refreshed (RFC 5861, section 3)
 	StaleIfError         time.Duration // usable this long past TTL when the upstream fails (RFC 5861, section 4)
+	Keep                 time.Duration // kept this long past TTL to be validated (RFC 9111, section 4.3)
+
+	// AllowStale says that neither the answer nor the rule forbids stale use,
+	// so that a request may ask for it (max-stale, stale-if-error).
+	AllowStale bool
 }
 
 // Age is the answer's current age; never negative.
@@ -41,6 +47,8 @@ func (l Lifetime) At(now time.Time) State {
 		return Revalidate
 	case age < ttl+max(0, l.StaleIfError):
 		return StaleOnError
+	case age < ttl+max(0, l.Keep):
+		return Validate
 	}
 	return Expired
 }
@@ -48,5 +56,5 @@ func (l Lifetime) At(now time.Time) State {
 // Expiry is the first moment at which the answer is of no more use: stores
 // drop it then.
 func (l Lifetime) Expiry() time.Time {
-	return l.StoredAt.Add(max(0, l.TTL) + max(0, l.StaleWhileRevalidate, l.StaleIfError))
+	return l.StoredAt.Add(max(0, l.TTL) + max(0, l.StaleWhileRevalidate, l.StaleIfError, l.Keep))
 }
