@@ -20,7 +20,7 @@ const (
 	// up to a second pass between its own attempts to connect, and the two
 	// together must stay below the two seconds after which a Redis that is back
 	// is to be in use.
-	probeEvery = 500 * time.Millisecond
+	probeEvery = 100 * time.Millisecond
 
 	// probeTime bounds a probe's patient part.
 	probeTime = 400 * time.Millisecond
@@ -31,7 +31,7 @@ const (
 //	closed  calls pass. A failure has the prober look at once: a probe that
 //	        fails too opens it, so that one slow caller is enough. So do three
 //	        failures in a row, whatever the probe says.
-//	open    calls get ErrOpen. The prober looks every half second; a probe
+//	open    calls get ErrOpen. The prober looks ten times a second; a probe
 //	        that succeeds closes it.
 //
 // A call holds the pass that it was let in with; when the state has changed

@@ -102,8 +102,8 @@ func TestBreakerClosesWithinOneProbeOfRecovery(t *testing.T) {
 	withBreaker(t, false, func(t *testing.T, r *rig) {
 		time.Sleep(10 * time.Second)
 		r.want(t, true, "while probes fail")
-		if n := r.probes.Load(); n < 10 || n > 30 {
-			t.Errorf("%d probes in ten seconds", n)
+		if n, want := r.probes.Load(), int64(10*time.Second/probeEvery)+1; n != want {
+			t.Errorf("%d probes in ten seconds, want %d: one at once, then one each pause", n, want)
 		}
 		r.healthy.Store(true)
 		time.Sleep(probeEvery)
