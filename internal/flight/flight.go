@@ -29,6 +29,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"jaegis-proxy/internal/spool"
 )
@@ -37,17 +38,22 @@ import (
 // nothing to finish for.
 var ErrAbandoned = errors.New("abandoned by all readers")
 
+// ErrLagging is given to a reader that has fallen behind further than there is
+// room for, while another one is not to wait for it.
+var ErrLagging = errors.New("too slow: there is no room left to hold the rest")
+
 // errNoHead is what callers get of a leader that ended well and gave no head.
 var errNoHead = errors.New("ended without a head")
 
 // Flight is one response in flight. All methods are safe for concurrent use,
 // but Start, Write, Close, Settle and Done are for the leader alone.
 type Flight[H, V any] struct {
-	body    *spool.Spool
-	window  int64 // how far a sealed flight may run ahead of its fastest reader
-	settled chan struct{}
-	ctx     context.Context // the leader's work ends with it
-	cancel  context.CancelCauseFunc
+	body     *spool.Spool
+	patience time.Duration
+	window   int64 // how far a sealed flight may run ahead of its fastest reader
+	settled  chan struct{}
+	ctx      context.Context // the leader's work ends with it
+	cancel   context.CancelCauseFunc
 
 	mu        sync.Mutex
 	came      signal // head, bytes or end: readers wait for it
@@ -70,16 +76,17 @@ type Flight[H, V any] struct {
 
 // Options are for a new flight.
 type Options struct {
-	Body    *spool.Spool // where the bytes go; the flight owns it
-	Window  int64        // bytes that a sealed flight may be ahead of its fastest reader before the leader waits; 0 is 1
-	Abandon bool         // stop the leader as soon as nobody reads, even if the answer could be stored
+	Body     *spool.Spool  // where the bytes go; the flight owns it
+	Window   int64         // bytes that a sealed flight may be ahead of its fastest reader before the leader waits; 0 is 1
+	Patience time.Duration // how long readers wait for a slower one when there is no room left, before that is cut off; 0 is for ever
+	Abandon  bool          // stop the leader as soon as nobody reads, even if the answer could be stored
 }
 
 // New gives a flight of its own, outside any group, with one seat taken. Its
 // leader's work ends with ctx.
 func New[H, V any](ctx context.Context, o Options) *Flight[H, V] {
 	f := &Flight[H, V]{
-		body: o.Body, window: max(1, o.Window), abandon: o.Abandon,
+		body: o.Body, window: max(1, o.Window), patience: o.Patience, abandon: o.Abandon,
 		settled: make(chan struct{}), held: true, seats: 1, readers: map[*Reader[H, V]]struct{}{},
 	}
 	f.ctx, f.cancel = context.WithCancelCause(ctx)

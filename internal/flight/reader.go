@@ -48,7 +48,8 @@ func (f *Flight[H, V]) Wait(ctx context.Context) (int64, error) {
 type Reader[H, V any] struct {
 	f       *Flight[H, V]
 	ctx     context.Context
-	off     int64 // guarded by f.mu
+	off     int64 // guarded by f.mu, as is cut
+	cut     error // why this reader gets no more
 	scratch []byte
 }
 
@@ -73,6 +74,8 @@ func (r *Reader[H, V]) await() (off int64, err error) {
 	defer f.mu.Unlock()
 	for r.ctx.Err() == nil {
 		switch {
+		case r.cut != nil:
+			return 0, r.cut
 		case r.off < f.size:
 			return r.off, nil
 		case f.ended && f.err == nil:
@@ -100,7 +103,8 @@ func (r *Reader[H, V]) advance(n int) {
 
 // Next waits for bytes and gives those that are there, as a slice that stays
 // good until the following call and must not be written to. At the end it
-// gives io.EOF, or the error with which the body was cut.
+// gives io.EOF, or the error with which the body was cut: for all, or with
+// ErrLagging for this reader.
 func (r *Reader[H, V]) Next() ([]byte, error) {
 	off, err := r.await()
 	if err != nil {

@@ -93,10 +93,26 @@ func (f *Flight[H, V]) waitForRoomLocked(full error) error {
 		case f.released == f.size:
 			return full
 		}
-		if err := f.waitLocked(f.ctx, &f.passed); err != nil {
+		if err := f.waitPatientlyLocked(); err != nil {
 			return err
 		}
 	}
+}
+
+// waitPatientlyLocked waits for readers to pass on, and after a while cuts off
+// those that others wait for.
+func (f *Flight[H, V]) waitPatientlyLocked() error {
+	if f.patience <= 0 {
+		return f.waitLocked(f.ctx, &f.passed)
+	}
+	ctx, cancel := context.WithTimeout(f.ctx, f.patience)
+	defer cancel()
+	err := f.waitLocked(ctx, &f.passed)
+	if f.ctx.Err() == nil && err != nil {
+		f.dropLocked()
+		return nil
+	}
+	return err
 }
 
 // releaseLocked gives up the bytes of a sealed flight that nobody will read
@@ -122,7 +138,27 @@ func (f *Flight[H, V]) slowestLocked() int64 {
 	}
 	low := f.size
 	for r := range f.readers {
-		low = min(low, r.off)
+		if r.cut == nil {
+			low = min(low, r.off)
+		}
 	}
 	return low
+}
+
+// dropLocked cuts off the readers that are furthest behind, when there is one
+// that has read all there is and has to wait for them.
+func (f *Flight[H, V]) dropLocked() {
+	low, waiting := f.slowestLocked(), false
+	for r := range f.readers {
+		waiting = waiting || r.cut == nil && r.off == f.size
+	}
+	if !waiting || low == f.size || f.seats > len(f.readers) {
+		return
+	}
+	for r := range f.readers {
+		if r.cut == nil && r.off == low {
+			r.cut = ErrLagging
+		}
+	}
+	f.came.broadcast()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"jaegis-proxy/internal/spool"
 )
@@ -193,6 +194,47 @@ func TestAFullFlightWaitsForTheSlowestUntilItLeaves(t *testing.T) {
 		}
 		slow.Close()
 		take(t, fast, want[1000:])
+		if err := <-end; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAFullFlightCutsOffTheSlowestThatOthersWaitFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		want := pattern(5000)
+		f, _, end := fullFlight(t, want)
+		f.patience = time.Second
+		fast, slow := f.Reader(t.Context()), f.Reader(t.Context())
+		take(t, slow, want[:100])
+		take(t, fast, want[:1000])
+		take(t, fast, want[1000:]) // waits until the slow one is cut off
+		if err := <-end; err != nil {
+			t.Error(err)
+		}
+		if _, err := drain(slow); !errors.Is(err, ErrLagging) {
+			t.Errorf("the slow reader ends with %v", err)
+		}
+		slow.Close()
+		fast.Close()
+		land(f)
+		if !bodyClosed(f) {
+			t.Error("the body is still held")
+		}
+	})
+}
+
+func TestAFullFlightNeverCutsOffItsOnlyReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		want := pattern(5000)
+		f, _, end := fullFlight(t, want)
+		f.patience = time.Second
+		slow := f.Reader(t.Context())
+		f.Reader(t.Context()).Close()
+		time.Sleep(time.Hour) // of the bubble's time
+		if got, err := drain(slow); !bytes.Equal(got, want) || err != nil {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
 		if err := <-end; err != nil {
 			t.Error(err)
 		}
