@@ -86,6 +86,9 @@ type Decision struct {
 // Private answers and those with Set-Cookie are for one caller: Set-Cookie is
 // never stored; private only where entries belong to a caller, who must have
 // shown credentials.
+//
+// A targeted field (RFC 9213) stands in the place of Cache-Control and Expires
+// with FreshnessOrigin; with FreshnessRoute what it forbids is added to them.
 func Decide(rule *Rule, req *Request, resp *Response, now time.Time) Decision {
 	cc, isTargeted := answerDirectives(resp.Header)
 	if rule.Freshness != FreshnessOrigin && isTargeted {
@@ -169,62 +172,6 @@ func storedByRoute(status int) bool {
 		return true
 	}
 	return false
-}
-
-// decideOrigin is RFC 9111, sections 3 and 4.2, for a shared cache.
-func decideOrigin(rule *Rule, req *Request, resp *Response, cc *Directives, isTargeted bool, now time.Time) Decision {
-	d := Decision{Share: shareable(resp.Status)}
-	switch {
-	case !storableStatus(resp.Status):
-		d.Reason = ReasonStatus
-	case cc.MustUnderstand && !understood(resp.Status): // section 5.2.2.3
-		d.Reason = ReasonMustUnderstand
-	case req.Authorization && !cc.Public && !cc.MustRevalidate && !cc.SMaxAge.Set: // section 3.5
-		d.Reason, d.Share = ReasonAuthorized, false
-	case req.Method == "POST":
-		_, explicit := explicitTTL(resp, cc, isTargeted, now)
-		d.ForGET = explicit && speaksForTarget(req, resp)
-		if !d.ForGET {
-			d.Reason, d.Share = ReasonMethod, false
-		}
-	case req.Method != "GET" && req.Method != "QUERY":
-		d.Reason, d.Share = ReasonMethod, false
-	}
-	if d.Reason == "" && resp.Status == http.StatusPartialContent {
-		d.Partial, d.Reason = storablePart(req, resp, now)
-	}
-	if d.Reason != "" {
-		return d
-	}
-	d.Lifetime, d.Reason = originLifetime(rule, req, resp, cc, isTargeted, now)
-	if d.Reason != "" {
-		return Decision{Reason: d.Reason, Share: d.Share}
-	}
-	d.Store = true
-	state := d.Lifetime.At(now)
-	d.Share = !d.ForGET && (d.Share || state == Fresh || state == Revalidate)
-	return d
-}
-
-// speaksForTarget says whether the answer to a POST is what a GET for the same
-// URI would be given (RFC 9110, section 9.3.3).
-func speaksForTarget(req *Request, resp *Response) bool {
-	u := resolve(req.URI, resp.Header.Get("Content-Location"))
-	return resp.Status == http.StatusOK && u != nil && sameOrigin(u, req.URI) && pathAndQuery(u) == pathAndQuery(req.URI)
-}
-
-// storablePart says which part of a representation a 206 brings. It is stored
-// only where other parts can be told to belong to the same (section 3.4).
-func storablePart(req *Request, resp *Response, now time.Time) (*ContentRange, Reason) {
-	lines := resp.Header.Values("Content-Range")
-	if req.Method != "GET" || len(lines) != 1 || strongValidator(resp.Header, now) == "" {
-		return nil, ReasonPartial
-	}
-	part, ok := ParseContentRange(lines[0])
-	if !ok || part.Size < 0 || !holds(resp.Header, part.Last-part.First+1) {
-		return nil, ReasonPartial
-	}
-	return &part, ""
 }
 
 // parseVary gives the header names that select among variants, without those

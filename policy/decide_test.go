@@ -161,34 +161,18 @@ func TestLifetimeStates(t *testing.T) {
 	f(StaleOnError, l, 15*time.Second)
 	f(StaleOnError, l, 30*time.Second-1)
 	f(Expired, l, 30*time.Second)
-	f(Expired, Lifetime{StoredAt: noon, TTL: -1, StaleIfError: -1}, 0)
+	f(Expired, Lifetime{StoredAt: noon, TTL: -1, StaleIfError: -1, Keep: -1}, 0)
 	if got := l.Expiry(); !got.Equal(noon.Add(30 * time.Second)) {
 		t.Errorf("expiry %v", got)
 	}
-}
-
-func TestUsableHeedsTheClient(t *testing.T) {
-	l := Lifetime{StoredAt: noon, TTL: 10 * time.Second, StaleIfError: 20 * time.Second}
-	f := func(want State, cc string, after time.Duration) {
-		t.Helper()
-		d := ParseDirectives([]string{cc})
-		if got := Usable(l, &d, noon.Add(after)); got != want {
-			t.Errorf("%s, %v after: %v, want %v", cc, after, got, want)
-		}
+	l.Keep = time.Minute
+	f(StaleOnError, l, 30*time.Second-1)
+	f(Validate, l, 30*time.Second)
+	f(Validate, l, 70*time.Second-1)
+	f(Expired, l, 70*time.Second)
+	if got := l.Expiry(); !got.Equal(noon.Add(70 * time.Second)) {
+		t.Errorf("expiry %v", got)
 	}
-	f(Fresh, "", 5*time.Second)
-	f(Expired, "no-cache", 0)
-	f(StaleOnError, "max-age=0", 0)
-	f(Fresh, "max-age=5", 5*time.Second)
-	f(StaleOnError, "max-age=5", 6*time.Second)
-	f(Fresh, "min-fresh=5", 5*time.Second)
-	f(StaleOnError, "min-fresh=5", 5*time.Second+1)
-	f(StaleOnError, "", 12*time.Second)
-	f(Revalidate, "max-stale", 12*time.Second)
-	f(Revalidate, "max-stale=2", 12*time.Second)
-	f(StaleOnError, "max-stale=2", 13*time.Second)
-	f(Expired, "max-stale", 31*time.Second)
-	f(Fresh, "max-stale", time.Second)
 }
 
 func TestPreconditions(t *testing.T) {

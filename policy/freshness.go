@@ -11,8 +11,8 @@ const (
 	// keepValidated is how long an answer that can be validated is kept once
 	// it is of no other use.
 	keepValidated = 24 * time.Hour
-	// maxHeuristic bounds the guess at how long an answer is fresh (RFC 9111,
-	// section 4.2.2, asks for a warning no more but for care).
+	// maxHeuristic bounds a lifetime that is only a guess (RFC 9111, section
+	// 4.2.2).
 	maxHeuristic = 24 * time.Hour
 )
 

@@ -20,9 +20,9 @@ func Safe(method string) bool {
 // Invalidates gives what an answer makes invalid (RFC 9111, section 4.4), each
 // as path and query, without repetition: nothing, or the target of the request
 // and what Location and Content-Location name on the same origin. target is
-// the effective URI of the request.
+// the effective URI of the request, absolute, as url.Parse gives it.
 func Invalidates(method string, status int, target *url.URL, h http.Header) []string {
-	if Safe(method) || status < 200 || status >= 400 {
+	if Safe(method) || status < 200 || status >= 400 || target == nil {
 		return nil
 	}
 	out := []string{pathAndQuery(target)}

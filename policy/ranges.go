@@ -86,6 +86,9 @@ func parsePosition(s string) (int64, bool) {
 
 // join makes one of ranges that overlap or are close.
 func join(ranges []ByteRange) []ByteRange {
+	if len(ranges) < 2 {
+		return ranges
+	}
 	sorted := slices.SortedFunc(slices.Values(ranges), func(a, b ByteRange) int { return cmp.Compare(a.First, b.First) })
 	var out []ByteRange
 	for _, r := range sorted {

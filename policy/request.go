@@ -2,7 +2,6 @@ package policy
 
 import (
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -64,16 +63,3 @@ func acceptable(l Lifetime, state State) bool {
 }
 
 func worse(a, b State) State { return max(a, b) }
-
-// hasToken says whether a comma-separated field contains the token, whatever
-// its case.
-func hasToken(lines []string, token string) bool {
-	for _, line := range lines {
-		for member := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.Trim(member, " \t"), token) {
-				return true
-			}
-		}
-	}
-	return false
-}

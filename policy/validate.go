@@ -2,8 +2,7 @@ package policy
 
 import (
 	"net/http"
-	"net/textproto"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 )
@@ -49,20 +48,34 @@ func Confirms(stored, notModified http.Header) bool {
 // (RFC 9111, section 3.2). Fields of the update take the place of the stored
 // ones, but for those that belong to a connection, to the stored body or to
 // one caller. None is lost, but for Age, which spoke of the old answer. The
-// arguments stay as they are.
+// arguments stay as they are. What the result says of storing and freshness is
+// for Decide to judge anew.
 func Freshen(stored, update http.Header) http.Header {
 	h := stored.Clone()
 	if h == nil {
 		h = http.Header{}
 	}
 	h.Del("Age")
+	listed := update.Values("Connection")
 	for name, lines := range update {
-		name = textproto.CanonicalMIMEHeaderKey(name)
-		if !fixed(name) && !hasToken(update.Values("Connection"), name) {
-			h[name] = append([]string(nil), lines...)
+		if !fixed(name) && !hasToken(listed, name) {
+			h[name] = slices.Clone(lines)
 		}
 	}
 	return h
+}
+
+// hasToken says whether a comma-separated field contains the token, whatever
+// its case.
+func hasToken(lines []string, token string) bool {
+	for _, line := range lines {
+		for member := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.Trim(member, " \t"), token) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // fixed are the fields that an update never changes.
@@ -72,9 +85,9 @@ func fixed(name string) bool {
 		"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization": // section 3.1
 		return true
 	case "Content-Length", "Content-Encoding", "Content-Range", "Content-Md5", "Content-Digest", "Repr-Digest", "Digest",
-		"Etag": // the stored body is of the stored ones
+		"Etag": // they describe the stored body
 		return true
-	case "Set-Cookie":
+	case "Set-Cookie": // for one caller
 		return true
 	}
 	return false
@@ -103,10 +116,11 @@ func Combinable(stored, part http.Header) bool {
 	return v != "" && v == strongValidator(part, time.Time{})
 }
 
-// holds says whether the body has this length, as far as its head tells.
+// holds says whether the body has this length in bytes, as far as its head
+// tells.
 func holds(h http.Header, length int64) bool {
 	for _, line := range h.Values("Content-Length") {
-		if n, err := strconv.ParseInt(line, 10, 64); err != nil || n != length {
+		if n, ok := parsePosition(line); !ok || n != length {
 			return false
 		}
 	}
