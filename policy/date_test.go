@@ -28,6 +28,10 @@ func TestRFC9110Section5_6_7Dates(t *testing.T) {
 	f("2075-08-18 02:01:18", "Sunday, 18-Aug-75 02:01:18 GMT")
 	f("1977-08-18 02:01:18", "Thursday, 18-Aug-77 02:01:18 GMT")
 	f("1994-11-06 08:49:37", "Sunday, 06-Nov-94 08:49:37 GMT")
+	early := time.Date(2010, 1, 1, 0, 0, 0, 0, time.UTC)
+	if got, ok := parseDate("Thursday, 18-Aug-65 02:01:18 GMT", early); !ok || got.Year() != 1965 {
+		t.Errorf("in 2010, 65 is %v", got)
+	}
 	for _, bad := range []string{
 		"", "0", "-1", "GMT", "yesterday", "1798761600",
 		"Thu, 18 Aug 2050 02:01:18 UTC", "Thu, 18 Aug 2050 02:01:18 AEST", "Thursday, 18-Aug-50 02:01:18 UTC", "Thu, 18 Aug 2050 02:01:18 +0000",

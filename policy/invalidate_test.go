@@ -36,6 +36,15 @@ func TestRFC9111Section4_4Invalidation(t *testing.T) {
 	for _, other := range []string{"https://api.example/x", "http://api.example:8080/x", "http://other.example/x", "//other.example/x", "mailto:a@b", "%zz", "http://[", ""} {
 		f([]string{own}, "POST", 200, "Location", other, "Content-Location", other)
 	}
+	for _, same := range []string{"https://s.example/", "https://s.example:443/"} {
+		secure, err := url.Parse(same)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Invalidates("POST", 200, secure, header("Location", "https://S.example:443/x", "Content-Location", "https://s.example/y")); !slices.Equal(got, []string{"/", "/x", "/y"}) {
+			t.Errorf("%s: %q", same, got)
+		}
+	}
 	if got := Invalidates("POST", 200, nil, header("Location", "/x")); got != nil {
 		t.Errorf("without a target: %q", got)
 	}

@@ -76,6 +76,37 @@ func TestRFC9111Section4_2_1FreshnessLifetime(t *testing.T) {
 	f(Fresh, "Expires", "Sun, 21 Nov 2286 04:46:39 GMT", "Date", date)
 }
 
+func TestVeryLongLifetimesCountAsTheLongest(t *testing.T) {
+	rule, req := Rule{Freshness: FreshnessOrigin}, &Request{Method: "GET"}
+	for _, pairs := range [][]string{
+		{"Cache-Control", "max-age=99999999999, stale-while-revalidate=99999999999"},
+		{"CDN-Cache-Control", "max-age=99999999999, stale-while-revalidate=99999999999"},
+		{"Expires", "Fri, 31 Dec 9999 23:59:59 GMT", "Cache-Control", "stale-while-revalidate=99999999999"},
+	} {
+		l := Decide(&rule, req, ok(append(pairs, "ETag", `"a"`)...), noon).Lifetime
+		if l.TTL != maxSeconds*time.Second || l.StaleWhileRevalidate != maxSeconds*time.Second || !l.Expiry().After(noon.Add(l.TTL)) {
+			t.Errorf("%q: %+v, until %v", pairs, l, l.Expiry())
+		}
+	}
+}
+
+func TestWhatForbidsStaleUseForbidsItToRequestsToo(t *testing.T) {
+	rule, req := Rule{Freshness: FreshnessOrigin}, &Request{Method: "GET"}
+	f := func(want bool, pairs ...string) {
+		t.Helper()
+		d := Decide(&rule, req, ok(append(pairs, "ETag", `"a"`)...), noon)
+		if !d.Store || d.Lifetime.AllowStale != want {
+			t.Errorf("%q: %+v, want %v", pairs, d, want)
+		}
+	}
+	f(true, "Cache-Control", "max-age=60")
+	f(true)
+	for _, cc := range []string{"no-cache", "must-revalidate", "proxy-revalidate", "s-maxage=60"} {
+		f(false, "Cache-Control", "max-age=60, "+cc)
+	}
+	f(false, "Cache-Control", "max-age=60", "Age", "x")
+}
+
 func TestRFC9111Section4_2_3Age(t *testing.T) {
 	j := newJudge()
 	f := func(want State, pairs ...string) {
@@ -112,6 +143,7 @@ func TestRFC9111Section4_2_3Age(t *testing.T) {
 	j.want(t, Expired, 200, "Date", at(10), "Expires", at(20), "Age", "15")
 	j.want(t, Expired, 200, "Date", "Mon, 01 Jan 0001 00:00:00 GMT", "Cache-Control", "max-age=99999999999")
 	// Whatever its age, an answer with a validator can be asked about.
+	j.want(t, Validate, 200, "Date", "Mon, 01 Jan 0001 00:00:00 GMT", "Cache-Control", "max-age=99999999999", "ETag", `"a"`)
 	j.want(t, Validate, 200, "Cache-Control", "max-age=60", "Age", "9999999999", "ETag", `"a"`)
 	j.want(t, Validate, 200, "Cache-Control", "max-age=60", "Age", "abc", "ETag", `"a"`)
 	j.rule.StaleIfError, j.rule.StaleWhileRevalidate = day, day

@@ -28,7 +28,7 @@ func Usable(l Lifetime, d *Directives, now time.Time) State {
 		return worse(state, Validate)
 	case d.NoCache:
 		return Expired
-	case d.StaleIfError.Set && staleness >= 0:
+	case d.StaleIfError.Set:
 		state = onError(l, state, staleness <= d.StaleIfError.D)
 	}
 	if d.MaxAge.Set && age > d.MaxAge.D || d.MaxAge.Set && d.MaxAge.D == 0 {
