@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/valyala/fasthttp"
 
@@ -48,6 +49,9 @@ func (c *call) admit() error {
 		return errNoRoute
 	}
 	c.readDirectives(h)
+	if c.head.names&nameBit("Via") != 0 && strings.Contains(c.header("Via"), c.p.pseudonym) {
+		return errLoop
+	}
 	return nil
 }
 
@@ -97,7 +101,9 @@ func (c *call) readDirectives(h *fasthttp.RequestHeader) {
 // bypassReason says why a request is not looked up at all; empty when it is.
 // One with an overriding method is, to some upstreams, of another method than
 // it says. A condition on what the upstream has is for the upstream to judge,
-// but for those by which a GET asks whether its copy will do.
+// but for those by which a GET asks whether its copy will do. And fields that
+// Connection lists do not reach the upstream, so its answer is to another
+// request than the one that is looked up.
 func (r *Route) bypassReason(method string, cc *policy.Directives, flags headFlags) string {
 	switch {
 	case !r.Cache:
@@ -108,6 +114,8 @@ func (r *Route) bypassReason(method string, cc *policy.Directives, flags headFla
 		return "request-no-store"
 	case flags.has(hasOverride):
 		return "method-override"
+	case flags.has(hasListedFields):
+		return "connection-listed"
 	case flags.has(hasStrictCondition), flags.has(hasCondition) && method != "GET" && method != "HEAD":
 		return "conditional"
 	}

@@ -6,7 +6,6 @@ import (
 	"math/bits"
 	"net"
 	"sync"
-	"time"
 
 	"jaegis-proxy/internal/spool"
 )
@@ -15,8 +14,12 @@ import (
 // small and its length is known, else into a spool. Nothing of it stays in
 // fasthttp's hands.
 func (c *call) readBody() error {
+	k, known := c.ctx.Conn().(*conn)
+	if known {
+		k.body()
+	}
 	err := c.receive()
-	if k, ok := c.ctx.Conn().(*conn); ok && err == nil {
+	if known && err == nil {
 		k.ready()
 	}
 	return err
@@ -30,7 +33,7 @@ func (c *call) receive() error {
 		return nil
 	}
 	if flags.has(hasTransferEncoding) {
-		return c.spoolBody(newChunkReader(c.patient(stream)), -1)
+		return c.spoolBody(newChunkReader(stream), -1)
 	}
 	length := int64(c.ctx.Request.Header.ContentLength())
 	switch {
@@ -39,13 +42,32 @@ func (c *call) receive() error {
 	case length == 0:
 		return nil
 	case length > c.p.spools.Memory:
-		return c.spoolBody(c.patient(stream), length)
+		return c.spoolBody(stream, length)
 	}
-	c.pooled = getBuffer(int(length))
-	c.body.Size, c.body.bytes = length, *c.pooled
-	if _, err := io.ReadFull(c.patient(stream), c.body.bytes); err != nil {
+	c.body.Size = length
+	return c.fillBody(stream, int(length))
+}
+
+// believed is how much memory is given for a length that is only claimed.
+const believed = 64 << 10
+
+// fillBody reads a body of known length into pooled memory. A large one gets
+// all of its memory when a first part of it has come.
+func (c *call) fillBody(r io.Reader, length int) error {
+	c.pooled = getBuffer(min(length, believed))
+	if _, err := io.ReadFull(r, *c.pooled); err != nil {
 		return bodyError(err)
 	}
+	if length > believed {
+		first := c.pooled
+		c.pooled = getBuffer(length)
+		n := copy(*c.pooled, *first)
+		putBuffer(first)
+		if _, err := io.ReadFull(r, (*c.pooled)[n:]); err != nil {
+			return bodyError(err)
+		}
+	}
+	c.body.bytes = *c.pooled
 	return nil
 }
 
@@ -115,31 +137,6 @@ func (c *call) takeBody() Body {
 	b := c.body
 	c.pooled, c.body = nil, Body{}
 	return b
-}
-
-// patient gives a reader of the client's bytes that fails when nothing comes
-// for the body timeout. What fasthttp has read ahead already costs nothing.
-func (c *call) patient(stream io.Reader) io.Reader {
-	c.reader = patientReader{r: stream, conn: c.ctx.Conn(), timeout: c.p.o.BodyTimeout}
-	return &c.reader
-}
-
-type patientReader struct {
-	r       io.Reader
-	conn    net.Conn
-	timeout time.Duration
-	n       int
-}
-
-func (p *patientReader) Read(b []byte) (int, error) {
-	if p.n > 0 && p.timeout > 0 { // the first read is under the head's deadline
-		if err := p.conn.SetReadDeadline(time.Now().Add(p.timeout)); err != nil {
-			return 0, err
-		}
-	}
-	n, err := p.r.Read(b)
-	p.n += n
-	return n, err
 }
 
 // Buffers are pooled by size, in powers of two from 1 KiB.

@@ -31,7 +31,6 @@ type call struct {
 	cc     policy.Directives // what the client's Cache-Control asks
 
 	body   Body
-	reader patientReader
 	pooled *[]byte // the memory of body, when it is to be used again
 
 	base     cachekey.Key // without Vary

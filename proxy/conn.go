@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"time"
 )
@@ -21,17 +22,25 @@ var errBareLF = errors.New("a line of the request head ends in LF without CR")
 // when it has (the head of a pipelined request, which is left to scanHead).
 //
 //	state     is left by                    for
-//	busy      ready, after a request        deadline
+//	busy      body, before a body is read   body
+//	          ready, after a request        deadline
 //	deadline  SetReadDeadline               reading
 //	reading   Read                          scanning
 //	          SetReadDeadline               busy
-//	scanning  Read that finds CRLF CRLF     busy
+//	scanning  Read that finds CRLF CRLF     body
+//	body      ready                         deadline
+//
+// In the state body it sets deadlines by itself: a request body may take its
+// time as long as it moves.
 type conn struct {
 	*net.TCPConn
 	conns *connections
 	state connState
 	tail  [3]byte // the last bytes read, oldest first
 	bare  bool    // a bare LF came: no more is read, and admit refuses the request
+
+	received int  // of a body, since its deadline was last moved
+	linger   bool // what still comes is read away before the connection closes
 
 	wanted, reads, writes time.Time // deadlines: for the next read, and as they are set
 }
@@ -42,8 +51,21 @@ const (
 	connDeadline connState = iota // as it is when the connection is new
 	connReading
 	connScanning
+	connBody
 	connBusy
 )
+
+// bodyStep is what has to come of a body within the body timeout, if it is not
+// the rest: a client that sends a byte now and then holds what it has sent
+// already, and with it a place.
+const bodyStep = 32 << 10
+
+// body says that from now on a body is read.
+func (c *conn) body() {
+	if c.state != connBody {
+		c.state, c.received = connBody, bodyStep
+	}
+}
 
 // ready says that the request has been read to its end.
 func (c *conn) ready() { c.state = connDeadline }
@@ -99,6 +121,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.bare {
 		return 0, errBareLF
 	}
+	if c.state == connBody && c.received >= bodyStep && c.conns.bodyTimeout > 0 {
+		c.wanted, c.received = time.Now().Add(c.conns.bodyTimeout), 0
+	}
 	if !c.near(c.reads, c.wanted) {
 		c.reads = c.wanted
 		if err := c.TCPConn.SetReadDeadline(c.wanted); err != nil {
@@ -106,6 +131,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := c.TCPConn.Read(p)
+	c.received += n
 	if c.state == connReading {
 		c.state, c.tail = connScanning, [3]byte{}
 	}
@@ -128,7 +154,7 @@ func (c *conn) scan(b []byte) {
 			return
 		}
 		if c.at(b, i-2) == '\n' && c.at(b, i-3) == '\r' {
-			c.state = connBusy
+			c.body()
 			return
 		}
 	}
@@ -151,5 +177,23 @@ func (c *conn) at(b []byte, i int) byte {
 // Close implements net.Conn.
 func (c *conn) Close() error {
 	c.conns.remove(c)
+	if c.linger {
+		c.drain()
+	}
 	return c.TCPConn.Close()
+}
+
+// The most that drain reads, and for how long.
+const (
+	lingerBytes = 1 << 20
+	lingerTime  = time.Second
+)
+
+// drain reads away what a refused client still sends: closing with bytes
+// unread resets the connection, and the client may lose the answer to that.
+func (c *conn) drain() {
+	if c.CloseWrite() != nil || c.interrupt(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, c.TCPConn, lingerBytes) // whatever comes of it
 }

@@ -3,6 +3,8 @@ package proxy
 import (
 	"bytes"
 	"cmp"
+	"errors"
+	"io"
 	"time"
 
 	"jaegis-proxy/internal/encoding"
@@ -55,7 +57,37 @@ func (c *call) sendDecoded(e *store.Entry, coding string) (streaming bool, err e
 	if err != nil {
 		return false, err
 	}
-	return c.stream(&decoded{r: r, close: func() { _ = r.Close() }}, length) // a memory reader: nothing to lose
+	return c.send(&decoded{r: r, close: func() { _ = r.Close() }}, length) // a memory reader: nothing to lose
+}
+
+// send sends a body from src, which it closes. An HTTP/1.0 client can tell a
+// whole body from a cut one by its length alone: where that is not known, it
+// waits for the end.
+func (c *call) send(src source, length int64) (streaming bool, err error) {
+	if length < 0 && !c.http11() {
+		if src, length, err = c.gather(src); err != nil {
+			return false, err
+		}
+	}
+	return c.stream(src, length)
+}
+
+// gather takes in the whole of src, which it closes, and gives it anew.
+func (c *call) gather(src source) (source, int64, error) {
+	defer src.Close()
+	s := c.p.spools.New(-1)
+	for {
+		b, err := src.Next()
+		if errors.Is(err, io.EOF) {
+			return &spooled{spool: s}, s.Size(), nil
+		}
+		if err == nil {
+			_, err = s.Write(b)
+		}
+		if err != nil {
+			return nil, 0, errors.Join(err, s.Close())
+		}
+	}
 }
 
 // promise sends the length of a body that does not come.

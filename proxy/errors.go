@@ -35,6 +35,9 @@ var (
 	errSpoolFull    = &refusal{http.StatusInsufficientStorage, "spool_full", "there is no room to hold the request body; try again later or with a smaller one", true}
 	errMethod       = &refusal{http.StatusMethodNotAllowed, "method_not_allowed", "this method is not allowed", true}
 	errExpect       = &refusal{http.StatusExpectationFailed, "expectation_failed", "the only expectation that can be met is 100-continue", true}
+	errInternal     = &refusal{http.StatusInternalServerError, "internal", "the proxy failed on this request; the log says how", true}
+	errLoop         = &refusal{http.StatusLoopDetected, "loop", "this request has come back to the proxy that sent it: an upstream leads to the proxy itself", true}
+	errOverCapacity = &refusal{http.StatusServiceUnavailable, "over_capacity", "too many requests to upstreams are under way; try again later", false}
 	errVersion      = &refusal{http.StatusHTTPVersionNotSupported, "http_version", "only HTTP/1.1 and HTTP/1.0 are spoken here", true}
 )
 
@@ -53,6 +56,9 @@ func errorAnswer(err error) *refusal {
 	return &refusal{http.StatusBadGateway, "upstream_broken", errBroken.Error(), false}
 }
 
+// statusClientGone is for the log and the metrics: nobody is there to read it.
+const statusClientGone = 499
+
 var upstreamRefusals = []struct {
 	err    error
 	status int
@@ -65,6 +71,7 @@ var upstreamRefusals = []struct {
 	{errNotResent, http.StatusBadGateway, "upstream_broken"},
 	{errBadRequest, http.StatusBadRequest, "bad_request"},
 	{errShutdown, http.StatusServiceUnavailable, "shutting_down"},
+	{errClientGone, statusClientGone, "client_gone"},
 	{flight.ErrAbandoned, http.StatusServiceUnavailable, "abandoned"},
 	{spool.ErrFull, http.StatusInsufficientStorage, "spool_full"},
 }

@@ -42,7 +42,7 @@ func (t *Table) Explain(method, target string, header http.Header, body []byte) 
 		return e, nil
 	}
 	req := &cachekey.Request{
-		Method: []byte(method), Upstream: route.Upstream.o.URL, Host: route.upstreamHost(&parsed),
+		Method: []byte(method), Upstream: route.Upstream.identity, Host: route.upstreamHost(&parsed),
 		Path: parsed.keyPath(), Query: parsed.query, Headers: variantHeaders(header),
 		Body: cachekey.Body{Bytes: body, Size: int64(len(body))},
 	}

@@ -96,7 +96,7 @@ func (p *Proxy) sendLive(c *call, f *inFlight, head *answerHead, o Outcome) (str
 	if rep.decode != "" {
 		src, length = decodeLive(rep.decode, src.(*reader)), -1
 	}
-	return c.stream(src, length)
+	return c.send(src, length)
 }
 
 // liveLength is the length to announce. HTTP/1.0 clients can tell a whole body

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"net/http"
 	"net/textproto"
 	"strings"
 )
@@ -25,6 +26,7 @@ const (
 	hasContentLength
 	hasTransferEncoding
 	hasConnection
+	hasListedFields // Connection lists more than what is about the connection
 	hasContentType
 	hasAuthorization
 	hasExpect
@@ -87,6 +89,9 @@ type nameSet uint64
 
 func nameBit[S string | []byte](name S) nameSet {
 	n := len(name)
+	if n == 0 {
+		return 0
+	}
 	return 1 << ((uint(n) + 7*uint(tokenTable[name[0]]) + 3*uint(tokenTable[name[n-1]])) & 63)
 }
 
@@ -175,8 +180,23 @@ func (h *head) note(lower, value []byte) *refusal {
 		h.transferCode = trimOWS(value)
 	case hasConnection:
 		h.connection = append(h.connection, value)
+		if listsFields(value) {
+			h.flags |= hasListedFields
+		}
 	}
 	return nil
+}
+
+// listsFields says whether a Connection value names fields that would not be
+// left out anyway.
+func listsFields(value []byte) bool {
+	for name := range bytes.SplitSeq(value, []byte(",")) {
+		name = trimOWS(name)
+		if len(name) > 0 && !bytes.EqualFold(name, []byte("close")) && !hopByHop(http.CanonicalHeaderKey(string(name))) {
+			return true
+		}
+	}
+	return false
 }
 
 // framing checks how the body is framed.

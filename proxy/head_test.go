@@ -20,7 +20,7 @@ func TestABareLineFeedIsSeenHoweverTheHeadComes(t *testing.T) {
 						c.scan([]byte(part))
 					}
 				}
-				if c.bare != bare || (c.state == connBusy) != (headEnd >= 0) {
+				if c.bare != bare || (c.state == connBody) != (headEnd >= 0) {
 					t.Fatalf("%q | %q | %q: bare %v, state %d", raw[:i], raw[i:j], raw[j:], c.bare, c.state)
 				}
 			}
@@ -43,7 +43,7 @@ func TestABodyIsNotScanned(t *testing.T) {
 	const raw = "POST / HTTP/1.1\r\n\r\n"
 	c := &conn{state: connScanning}
 	c.scan([]byte(raw + "line\nline\n"))
-	if c.bare || c.state != connBusy {
+	if c.bare || c.state != connBody {
 		t.Errorf("bare %v, state %d", c.bare, c.state)
 	}
 }
@@ -101,6 +101,11 @@ func FuzzScanHead(f *testing.F) {
 			flag, single := watched([]byte(strings.ToLower(name)))
 			if flags |= flag; single && len(values) > 1 {
 				t.Errorf("%q: they read %s %q", raw, name, values)
+			}
+		}
+		for _, v := range theirs["Connection"] {
+			if listsFields([]byte(v)) {
+				flags |= hasListedFields
 			}
 		}
 		if h.flags != flags {

@@ -54,7 +54,7 @@ func (c *call) snapshot() http.Header {
 // upstreamHeader is what of the client's header goes upstream: the end-to-end
 // fields. For an answer that others may be given (shared), fields that could
 // change it without being in the key are left out, and the whole of it is
-// asked for.
+// asked for. (A name with "_" in it may be read as one with "-".)
 func (c *call) upstreamHeader(client http.Header, shared bool) http.Header {
 	listed := connectionListed(c.head.connection)
 	out := make(http.Header, len(client)+2)
@@ -62,7 +62,7 @@ func (c *call) upstreamHeader(client http.Header, shared bool) http.Header {
 		switch {
 		case hopByHop(name), slices.Contains(listed, strings.ToLower(name)) && !c.survives(name):
 		case shared && (conditional(name) || name == "Accept-Encoding"):
-		case shared && !c.inKey(name) && (forwarding(name) || name == "Cookie"):
+		case shared && !c.inKey(name) && (forwarding(name) || name == "Cookie" || strings.Contains(name, "_")):
 		default:
 			out[name] = values
 		}
@@ -70,15 +70,20 @@ func (c *call) upstreamHeader(client http.Header, shared bool) http.Header {
 	if shared {
 		out["Accept-Encoding"] = []string{c.upstreamCoding()}
 	}
+	if out["X-Request-Id"] == nil {
+		out["X-Request-Id"] = []string{c.id.String()}
+	}
 	out["Via"] = append(slices.Clone(out["Via"]), c.via())
 	return out
 }
 
+// via is what this process adds to Via: a name of its own, by which it knows a
+// request that comes back to it.
 func (c *call) via() string {
-	if string(c.ctx.Request.Header.Protocol()) == "HTTP/1.0" {
-		return "1.0 " + cacheName
+	if !c.http11() {
+		return "1.0 " + c.p.pseudonym
 	}
-	return "1.1 " + cacheName
+	return "1.1 " + c.p.pseudonym
 }
 
 // upstreamCoding asks for what this client and the proxy can both decode.

@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"runtime/debug"
 	"time"
 
@@ -40,6 +43,7 @@ type leader struct {
 	f       *inFlight
 	route   *Route
 	why     purpose
+	id      string // of the request that began the fetch
 	req     *Request
 	ask     policy.Request
 	joinKey cachekey.Key // under which others can join
@@ -54,9 +58,10 @@ type leader struct {
 // waits any more; else the answer, which is paid for, is fetched to its end.
 func (p *Proxy) newFlight(c *call, abandon bool) *inFlight {
 	return flight.New[answerHead, *store.Entry](p.ctx, flight.Options{
-		Body:    p.spools.New(-1),
-		Window:  p.spools.Memory / 2,
-		Abandon: abandon,
+		Body:     p.spools.New(-1),
+		Window:   p.spools.Memory / 2,
+		Patience: 2 * time.Second,
+		Abandon:  abandon,
 	})
 }
 
@@ -73,11 +78,11 @@ const (
 func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 	client := c.snapshot()
 	l := &leader{
-		p: p, f: f, route: c.route, why: why, joinKey: c.key, base: c.base,
+		p: p, f: f, route: c.route, why: why, id: c.id.String(), joinKey: c.key, base: c.base,
 		vary: variantHeaders(client), span: c.spanContext(),
 		ask: policy.Request{
 			Method: c.method, NoStore: c.cc.NoStore,
-			Credential: c.hasCredential(true), Authorization: c.hasCredential(false),
+			Credential: c.hasCredential(true), Authorization: c.head.flags.has(hasAuthorization) || c.hasCredential(false),
 		},
 		req: &Request{
 			Method: c.method, Path: string(c.target.path), Query: string(c.target.query), HasQuery: c.target.hasQuery,
@@ -85,7 +90,14 @@ func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 		},
 	}
 	p.leaders.Add(1)
+	p.fetching.Add(1)
 	go l.run()
+}
+
+// full says whether as many fetches are under way as there may be. They may
+// outlive their clients, so that the bound on connections does not hold them.
+func (p *Proxy) full() bool {
+	return p.o.MaxFetches > 0 && p.fetching.Load() >= p.o.MaxFetches
 }
 
 // hasCredential says whether the request shows who its caller is.
@@ -101,6 +113,7 @@ func (c *call) hasCredential(cookies bool) bool {
 // run fetches, settles and stores.
 func (l *leader) run() {
 	defer l.p.leaders.Done()
+	defer l.p.fetching.Add(-1)
 	defer l.req.Body.close()
 	l.started = l.p.now()
 	head, err := l.fetch()
@@ -110,8 +123,7 @@ func (l *leader) run() {
 		e, err = l.entry(head)
 	}
 	if err != nil {
-		l.rest()
-		l.p.log.Debug("fetch failed", "route", l.route.Name, "upstream", l.route.Upstream.Name(), "error", err)
+		l.failed(err)
 	}
 	l.f.Settle(e)
 	if e == nil {
@@ -119,6 +131,18 @@ func (l *leader) run() {
 		return
 	}
 	l.p.keep(l, head, e)
+}
+
+// failed notes a fetch that broke off. One that nobody wanted any more has not
+// failed.
+func (l *leader) failed(err error) {
+	l.rest()
+	level := slog.LevelDebug
+	second := l.p.now().Unix() // one line a second tells enough of an upstream that is down
+	if !errors.Is(err, flight.ErrAbandoned) && !errors.Is(err, errShutdown) && l.route.warned.Swap(second) != second {
+		level = slog.LevelWarn
+	}
+	l.p.log.Log(context.Background(), level, "fetch failed", "request_id", l.id, "route", l.route.Name, "upstream", l.route.Upstream.Name(), "error", err)
 }
 
 // land takes the flight out of the group: from now on the store answers.

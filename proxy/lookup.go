@@ -38,7 +38,7 @@ func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 		c.key = cachekey.Variant(c.base, e.Vary, keyHeaders{c})
 		e = p.get(c)
 	}
-	if e == nil || len(e.Vary) > 0 || !c.understands(e) {
+	if e == nil || len(e.Vary) > 0 || e.Status < 200 || e.Status > 599 || !c.understands(e) {
 		return nil, policy.Expired
 	}
 	return e, policy.Usable(e.Lifetime, &c.cc, c.start)
@@ -56,7 +56,10 @@ func (p *Proxy) get(c *call) *store.Entry {
 // fetch gets the answer from the upstream: by the flight that others wait for
 // already, by a new one that they can join, or alone.
 func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
-	if c.route.CancelAbandoned {
+	if p.full() {
+		return false, errOverCapacity
+	}
+	if c.route.CancelAbandoned && c.watch == nil {
 		c.watch = watch(p.ctx, c.ctx.Conn())
 	}
 	if _, marked := p.uncacheable.GetIfPresent(c.key); marked || c.cc.NoCache || c.method == "HEAD" {
@@ -99,6 +102,9 @@ func (p *Proxy) pass(c *call, reason string) (streaming bool, err error) {
 	c.detail, c.keyed = reason, false
 	if c.cc.OnlyIfCached {
 		return false, errOnlyIfCached
+	}
+	if p.full() {
+		return false, errOverCapacity
 	}
 	c.watch = watch(p.ctx, c.ctx.Conn())
 	f := p.newFlight(c, true)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"jaegis-proxy/internal/flight"
 	"jaegis-proxy/policy"
 )
 
@@ -99,10 +100,15 @@ func (m *metrics) notStored(r *Route, why policy.Reason) {
 	m.refusals.WithLabelValues(r.Name, string(why)).Inc()
 }
 
-// upstream counts a request that was sent; resp is nil when it failed.
-func (m *metrics) upstream(u *Upstream, resp *Response, took time.Duration) {
+// upstream counts a request that was sent; resp is nil when it failed, or when
+// nobody wanted the answer any more.
+func (m *metrics) upstream(u *Upstream, resp *Response, err error, took time.Duration) {
 	if resp == nil {
-		m.results.WithLabelValues(u.Name(), "error").Inc()
+		result := "error"
+		if errors.Is(err, flight.ErrAbandoned) || errors.Is(err, errShutdown) {
+			result = "cancelled"
+		}
+		m.results.WithLabelValues(u.Name(), result).Inc()
 		return
 	}
 	m.heads.WithLabelValues(u.Name()).Observe(took.Seconds())

@@ -10,7 +10,9 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +43,8 @@ type Options struct {
 	BodyTimeout    time.Duration // longest silence while a request body is read; 0 is none
 	WriteTimeout   time.Duration // longest stall of one write to a client; 0 is none
 	MemoBytes      int64         // memory for recognising request bodies
+	MaxFetches     int64         // requests to upstreams at the same time; more get 503; 0 is no limit
+	MaxObjectBytes int64         // the most that the store takes; routes may have less; 0 is no limit
 
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
@@ -74,6 +78,9 @@ type Proxy struct {
 	memo    *cachekey.Memo
 	ids     *requestIDs
 
+	pseudonym string       // in Via
+	fetching  atomic.Int64 // leaders at work
+
 	table       atomic.Pointer[Table]
 	flights     flight.Group[cachekey.Key, answerHead, *store.Entry]
 	uncacheable *otter.Cache[cachekey.Key, struct{}] // keys whose callers do not wait for each other
@@ -91,6 +98,7 @@ func New(o Options, table *Table) (*Proxy, error) {
 		o.Now = time.Now
 	}
 	p := &Proxy{o: o, store: o.Store, spools: o.Spools, log: o.Log, now: o.Now, ids: newRequestIDs()}
+	p.pseudonym = fmt.Sprintf("%s-%08x", cacheName, uint32(p.ids.prefix))
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	p.memo = cachekey.NewMemo(o.MemoBytes)
 	var err error
@@ -120,7 +128,16 @@ func (p *Proxy) Reload(t *Table) error {
 	if err := t.prepare(p.metrics, p.memo); err != nil {
 		return err
 	}
-	p.table.Store(t)
+	for _, r := range t.all() {
+		if p.o.MaxObjectBytes > 0 {
+			r.MaxObjectBytes = min(r.MaxObjectBytes, p.o.MaxObjectBytes)
+		}
+	}
+	if old := p.table.Swap(t); old != nil {
+		for _, r := range old.all() {
+			r.Upstream.CloseIdle()
+		}
+	}
 	return nil
 }
 
@@ -139,13 +156,24 @@ func (p *Proxy) Close(ctx context.Context) {
 // Serve answers one request.
 func (p *Proxy) Serve(ctx *fasthttp.RequestCtx) {
 	c := p.begin(ctx)
-	streaming, err := p.answer(c)
+	streaming, err := p.guarded(c)
 	if err != nil {
 		c.refuse(err)
 	}
 	if !streaming {
 		c.end(err)
 	}
+}
+
+// guarded is answer, where a panic fails this request and no other.
+func (p *Proxy) guarded(c *call) (streaming bool, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.log.Error("panic in a request", "panic", r, "stack", string(debug.Stack()))
+			streaming, err = false, errInternal
+		}
+	}()
+	return p.answer(c)
 }
 
 // answer runs the request. With streaming, the call ends with its stream.
@@ -170,7 +198,7 @@ func (c *call) deriveKey() error {
 	req := &c.ctx.Request
 	key, err := c.table.deriver.Derive(c.route.Key, &cachekey.Request{
 		Method:   req.Header.Method(),
-		Upstream: c.route.Upstream.o.URL,
+		Upstream: c.route.Upstream.identity,
 		Host:     c.route.upstreamHost(&c.target),
 		Path:     c.target.keyPath(),
 		Query:    c.target.query,

@@ -5,7 +5,7 @@ package proxy
 // particular. When it fails, the stored answer stays as it is, and the key
 // rests for a while.
 func (p *Proxy) refresh(c *call) {
-	if _, rests := p.resting.GetIfPresent(c.key); rests {
+	if _, rests := p.resting.GetIfPresent(c.key); rests || p.full() {
 		return
 	}
 	f, leader := p.flights.Join(c.key, func() *inFlight { return p.newFlight(c, false) })

@@ -43,8 +43,12 @@ func (c *call) reply(status int, fields []store.Field, rep *representation, cs c
 			}
 		case "Etag":
 			h.Add("ETag", rep.etag(f.Value))
+		case "X-Request-Id": // of the request that was fetched, which a hit is not
+			if age < 0 {
+				hasID = true
+				h.Add(f.Name, f.Value)
+			}
 		default:
-			hasID = hasID || f.Name == "X-Request-Id"
 			h.Add(f.Name, f.Value)
 		}
 	}
@@ -131,5 +135,8 @@ func (c *call) refuse(err error) {
 	c.ctx.Response.SetBody(errorBody(r, c.id.String()))
 	if r.close {
 		c.ctx.Response.SetConnectionClose()
+		if k, ok := c.ctx.Conn().(*conn); ok {
+			k.linger = true
+		}
 	}
 }

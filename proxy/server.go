@@ -27,11 +27,13 @@ type Server struct {
 	proxy *Proxy
 	http  *fasthttp.Server
 	conns connections
+	max   int
 }
 
 // NewServer gives a server for the proxy.
 func NewServer(p *Proxy, o ServerOptions) *Server {
-	s := &Server{proxy: p}
+	s := &Server{proxy: p, max: o.MaxConnections}
+	s.conns.bodyTimeout = p.o.BodyTimeout
 	s.conns.slack = slackOf(o.HeaderTimeout, o.IdleTimeout, o.WriteTimeout, p.o.BodyTimeout, p.o.WriteTimeout)
 	s.http = &fasthttp.Server{
 		Handler:        p.Serve,
@@ -44,8 +46,8 @@ func NewServer(p *Proxy, o ServerOptions) *Server {
 		ReadTimeout:        o.HeaderTimeout,
 		IdleTimeout:        o.IdleTimeout,
 		WriteTimeout:       o.WriteTimeout,
-		Concurrency:        o.MaxConnections,
-		MaxRequestBodySize: endless, // routes have their own bounds
+		Concurrency:        max(o.MaxConnections, 1) * 2, // the listener has the limit
+		MaxRequestBodySize: endless,                      // routes have their own bounds
 
 		StreamRequestBody:            true,
 		DisablePreParseMultipartForm: true,
@@ -61,7 +63,7 @@ func NewServer(p *Proxy, o ServerOptions) *Server {
 
 // Serve answers requests from l until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(&patientListener{Listener: l, conns: &s.conns, log: s.proxy.log}); err != nil {
+	if err := s.http.Serve(&patientListener{Listener: l, conns: &s.conns, max: s.max, log: s.proxy.log}); err != nil {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return nil
@@ -116,6 +118,8 @@ func (l serverLog) Printf(format string, args ...any) {
 
 // connections are the open ones.
 type connections struct {
+	bodyTimeout time.Duration // within which a body has to move on; 0 is no limit
+
 	slack time.Duration // how much sooner than asked for their deadlines may come
 
 	mu   sync.Mutex
@@ -162,6 +166,7 @@ func (c *connections) closeAll() int {
 type patientListener struct {
 	net.Listener
 	conns *connections
+	max   int // connections; 0 is no limit
 	log   *slog.Logger
 }
 
@@ -169,8 +174,12 @@ type patientListener struct {
 func (l *patientListener) Accept() (net.Conn, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		c, err := l.Listener.Accept()
-		if err == nil {
+		if err == nil && (l.max == 0 || l.conns.len() < l.max) {
 			return l.known(c), nil
+		}
+		if err == nil {
+			l.turnAway(c)
+			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
 			return nil, err
@@ -178,6 +187,14 @@ func (l *patientListener) Accept() (net.Conn, error) {
 		l.log.Warn("cannot accept connections", "error", err, "retry_in", wait)
 		<-time.After(wait)
 	}
+}
+
+// turnAway answers a connection that is one too many.
+func (l *patientListener) turnAway(c net.Conn) {
+	body := errorBody(errOverCapacity, "")
+	_ = c.SetWriteDeadline(time.Now().Add(time.Second)) // what fails here fails for the client alone
+	_, _ = fmt.Fprintf(c, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s", len(body), body)
+	_ = c.Close()
 }
 
 func (l *patientListener) known(c net.Conn) net.Conn {

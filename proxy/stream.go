@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"jaegis-proxy/internal/spool"
 )
 
 // source gives a body piece by piece. A piece is good until the next call; at
@@ -56,6 +58,23 @@ func (d *decoded) Close() {
 		d.close()
 	}
 }
+
+// spooled is a body in a spool that is its own.
+type spooled struct {
+	spool   *spool.Spool
+	off     int64
+	scratch []byte
+}
+
+func (s *spooled) Next() ([]byte, error) {
+	b, err := s.spool.Next(&s.scratch, s.off)
+	if s.off += int64(len(b)); err == nil && len(b) == 0 {
+		err = io.EOF
+	}
+	return b, err
+}
+
+func (s *spooled) Close() { _ = s.spool.Close() } // an unlinked file: nothing to lose
 
 // stream is a body on its way to one client. fasthttp reads it chunk by chunk
 // when the length is unknown; with a known length it lets the stream write to

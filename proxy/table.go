@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"jaegis-proxy/cachekey"
 	"jaegis-proxy/policy"
@@ -25,12 +26,18 @@ type Route struct {
 	CancelAbandoned bool  // stop fetching when no client waits any more; else the answer, paid for, is fetched to its end and stored
 
 	metrics *routeMetrics
-	keyed   []string // lower-case names of the headers in the key
+	warned  atomic.Int64 // the second of the last warning about its upstream
+	keyed   []string     // lower-case names of the headers in the key
 }
 
 // alwaysKeyed are request headers that change an answer without being asked
-// for in a route's key: they are part of every key.
-var alwaysKeyed = []string{"Accept", "Accept-Language", "Origin"}
+// for in a route's key: what is wanted of the answer, what the body is, and
+// which account or version of the API is meant.
+var alwaysKeyed = []string{
+	"Accept", "Accept-Charset", "Accept-Language", "Origin", "Prefer",
+	"Content-Disposition", "Content-Language", "Content-Range",
+	"OpenAI-Organization", "OpenAI-Project", "OpenAI-Beta", "Anthropic-Version", "Anthropic-Beta",
+}
 
 // Table is one configuration of routes. It is immutable: a reload makes a new
 // one.
@@ -55,17 +62,21 @@ func (t *Table) prepare(m *metrics, memo *cachekey.Memo) error {
 		return err
 	}
 	t.deriver = &cachekey.Deriver{Secret: t.KeySecret, Memo: memo}
-	all := t.Routes
-	if t.Fallback != nil {
-		all = append(slices.Clone(all), t.Fallback)
-	}
 	var errs []error
-	for _, r := range all {
+	for _, r := range t.all() {
 		if err := r.prepare(m); err != nil {
 			errs = append(errs, fmt.Errorf("route %s: %w", r.Name, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// all are the routes and the fallback.
+func (t *Table) all() []*Route {
+	if t.Fallback == nil {
+		return t.Routes
+	}
+	return append(slices.Clone(t.Routes), t.Fallback)
 }
 
 func (r *Route) prepare(m *metrics) error {
@@ -84,7 +95,11 @@ func (r *Route) prepare(m *metrics) error {
 	}
 	r.Key.Headers = append(slices.Clone(r.Key.Headers), headers...)
 	r.Rule.PerCaller = r.Key.Scope != cachekey.ScopePublic
-	for _, name := range slices.Concat(r.Key.Headers, r.credentials()) {
+	keyed := r.Key.Headers
+	if r.Rule.PerCaller {
+		keyed = slices.Concat(keyed, r.credentials())
+	}
+	for _, name := range keyed {
 		r.keyed = append(r.keyed, strings.ToLower(name))
 	}
 	return r.Key.Prepare()
@@ -106,17 +121,14 @@ func (t *Table) find(method, host, path []byte) *Route {
 	return t.Fallback
 }
 
-// cacheable says whether the route may answer this method from the cache: the
-// safe ones, POST, and what the route names.
+// cacheable says whether the route may answer this method from the cache.
+// Methods that say themselves that they change something never are.
 func (r *Route) cacheable(method string) bool {
-	if !r.Cache {
-		return false
-	}
 	switch method {
 	case "GET", "HEAD":
-		return true
+		return r.Cache
 	case "POST":
-		return r.Rule.Freshness == policy.FreshnessRoute
+		return r.Cache && r.Rule.Freshness == policy.FreshnessRoute
 	}
-	return r.Rule.Freshness == policy.FreshnessRoute && slices.Contains(r.Match.Methods, method)
+	return false
 }

@@ -2,15 +2,19 @@ package proxy
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -46,6 +50,7 @@ type UpstreamOptions struct {
 type Upstream struct {
 	o         UpstreamOptions
 	base      *url.URL
+	identity  string // what tells its answers from those of others: its URL and what is put into requests
 	transport *http.Transport
 }
 
@@ -60,8 +65,12 @@ func NewUpstream(o UpstreamOptions) (*Upstream, error) {
 	}
 	base.Path = strings.TrimSuffix(base.EscapedPath(), "/")
 	base.RawPath = ""
+	identity := o.URL
+	if len(o.Headers) > 0 {
+		identity += " headers sha256:" + digest(o.Headers)
+	}
 	dialer := &net.Dialer{Timeout: o.ConnectTimeout, KeepAlive: 30 * time.Second}
-	u := &Upstream{o: o, base: base}
+	u := &Upstream{o: o, base: base, identity: identity}
 	u.transport = &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -83,6 +92,15 @@ func NewUpstream(o UpstreamOptions) (*Upstream, error) {
 		ForceAttemptHTTP2:      true,
 	}
 	return u, nil
+}
+
+// digest names a set of headers without showing it.
+func digest(headers map[string]string) string {
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		fmt.Fprintf(h, "%d:%s%d:%s", len(name), name, len(headers[name]), headers[name])
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // Name is the upstream's name in the configuration.

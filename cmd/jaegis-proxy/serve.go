@@ -115,6 +115,8 @@ func (s *server) assemble(ctx context.Context, cfg *config.Config, reg *promethe
 		BodyTimeout:    time.Duration(cfg.Limits.BodyTimeout),
 		WriteTimeout:   time.Duration(cfg.Limits.WriteTimeout),
 		MemoBytes:      memoBytes(cfg),
+		MaxFetches:     int64(cfg.Limits.MaxConnections),
+		MaxObjectBytes: maxObject(&cfg.Cache),
 
 		Metrics: reg, Log: s.log, Propagator: telemetry.Propagator(),
 	}
@@ -147,6 +149,19 @@ func (s *server) assemble(ctx context.Context, cfg *config.Config, reg *promethe
 func memoBytes(cfg *config.Config) int64 {
 	return min(max(int64(cfg.Cache.Memory.MaxBytes)/8, 1<<20), 64<<20)
 }
+
+// maxObject is the most that the stores take: one answer may have an eighth of
+// the memory tier where there is nothing behind it, and must fit into the queue.
+func maxObject(c *config.Cache) int64 {
+	most := int64(c.Queue.MaxBytes) - entryOverhead
+	if c.Redis.URL == "" && c.Memory.MaxBytes > 0 {
+		most = min(most, int64(c.Memory.MaxBytes)/8-entryOverhead)
+	}
+	return max(most, 1)
+}
+
+// entryOverhead is what an entry may need beside its body.
+const entryOverhead = 64 << 10
 
 // listen opens the listeners and serves.
 func (s *server) listen(cfg *config.Config, reg *prometheus.Registry) error {
