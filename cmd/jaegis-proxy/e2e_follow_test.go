@@ -66,30 +66,30 @@ func TestAnAnswerForOneCallerIsGivenToNoOther(t *testing.T) {
 	r := e2e(t, followRoutes)
 	const callers = 6
 	for i, a := range personal {
-		for _, route := range []string{"/c/", "/public/"} {
+		// Nobody's in the first case, somebody's for everybody in the second.
+		for route, fields := range map[string][]string{"/c/": nil, "/public/": {"Authorization: a"}} {
 			t.Run(a.name+" "+strings.Trim(route, "/"), func(t *testing.T) {
 				path, gate := fmt.Sprintf("%s%d", route, i), make(chan struct{})
-				raw := send("POST", path, "hello")
+				raw := send("POST", path, "hello", fields...)
 				r.origin.On(path, numbered(a.status, a.fields, gate), numbered(a.status, a.fields, nil))
 				before := r.lookups(t)
 				waiting := (&crowd{t: t, addr: r.Addr, raw: raw}).add(callers)
 				r.awaitLookups(t, before, callers)
 				close(gate)
 				seen := map[string]bool{}
-				for range 2 { // those who waited, then one more
-					for _, c := range waiting {
-						got := c.s.receive("POST")
-						if got.StatusCode != a.status || got.Err != nil || got.xCache() != "MISS" || strings.Contains(got.status(), "stored") {
-							t.Errorf("status %d, %v, X-Cache %q, Cache-Status %q", got.StatusCode, got.Err, got.xCache(), got.status())
-						}
-						if seen[string(got.Body)] {
-							t.Errorf("%q was given to two callers", got.Body)
-						}
-						seen[string(got.Body)] = true
+				own := func(got *reply) {
+					if got.StatusCode != a.status || got.Err != nil || got.xCache() != "MISS" || strings.Contains(got.status(), "stored") {
+						t.Errorf("status %d, %v, X-Cache %q, Cache-Status %q", got.StatusCode, got.Err, got.xCache(), got.status())
 					}
-					waiting = waiting[:1]
-					waiting[0].s.send(raw)
+					if seen[string(got.Body)] {
+						t.Errorf("%q was given to two callers", got.Body)
+					}
+					seen[string(got.Body)] = true
 				}
+				for _, c := range waiting {
+					own(c.s.receive("POST"))
+				}
+				own(r.do(t, raw))
 				r.expectCalls(t, path, callers+1)
 				r.expectNoQueue(t, path, raw)
 			})

@@ -104,18 +104,34 @@ func TestShutdownTakesNoLongerThanItMay(t *testing.T) {
 	}
 }
 
-// What is on its way to Redis at SIGTERM arrives there.
+// What is on its way to Redis at SIGTERM, or waits for its turn, arrives there.
 func TestShutdownStoresWhatIsQueued(t *testing.T) {
 	redis := storetest.StartRedis(t)
-	r := e2e(t, redisRoute(redis.URL, "memory: {max_bytes: 0}"))
-	const n = 30
+	yaml := strings.Replace(redisRoute(redis.URL, "memory: {max_bytes: 0}"), "socket_timeout: 1s", "socket_timeout: 20s", 1)
+	r := e2e(t, yaml)
+	const n = 6 // more than write at the same time
+	gate := make(chan struct{})
+	var waiting []*client
 	for i := range n {
-		r.whole(t, send("POST", fmt.Sprintf("/c/%d?pad=700000", i), "hello"))
+		path := fmt.Sprintf("/c/%d", i)
+		r.origin.On(path, numbered(200, nil, gate))
+		waiting = append(waiting, (&crowd{t: t, addr: r.Addr, raw: send("POST", path, "hello")}).add(1)...)
+		r.awaitCalls(t, path, 1)
 	}
-	r.Stop()
-	again := &rig{origin: r.origin, proc: start(t, strings.ReplaceAll(redisRoute(redis.URL, "memory: {max_bytes: 0}"), "ORIGIN", r.origin.URL))}
+	redis.Stop() // they have missed; what they write now does not arrive
+	close(gate)
+	each(t, waiting, "the answer", func(c *client) error {
+		if got := c.s.receive("POST"); got.StatusCode != 200 || got.Err != nil {
+			return fmt.Errorf("status %d, %w", got.StatusCode, got.Err)
+		}
+		return nil
+	})
+	r.term(t)
+	redis.Cont()
+	r.awaitExit(t)
+	again := &rig{origin: r.origin, proc: start(t, strings.ReplaceAll(yaml, "ORIGIN", r.origin.URL))}
 	for i := range n {
-		if got := again.whole(t, send("POST", fmt.Sprintf("/c/%d?pad=700000", i), "hello")); got.xCache() != "HIT" {
+		if got := again.whole(t, send("POST", fmt.Sprintf("/c/%d", i), "hello")); got.xCache() != "HIT" {
 			t.Errorf("answer %d of %d: %s", i, n, got.status())
 		}
 	}
