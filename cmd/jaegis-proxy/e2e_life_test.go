@@ -19,8 +19,14 @@ func (p *proc) term(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	storetest.Eventually(t, patience, "new connections are refused", func() bool {
-		c, err := net.DialTimeout("tcp", p.Addr, patience)
+	awaitRefusal(t, p.Addr)
+}
+
+// awaitRefusal waits until nobody listens on addr any more.
+func awaitRefusal(t *testing.T, addr string) {
+	t.Helper()
+	storetest.Eventually(t, patience, addr+" refuses connections", func() bool {
+		c, err := net.DialTimeout("tcp", addr, patience)
 		if err == nil {
 			_ = c.Close()
 		}
@@ -127,6 +133,7 @@ func TestShutdownStoresWhatIsQueued(t *testing.T) {
 		return nil
 	})
 	r.term(t)
+	awaitRefusal(t, r.Admin) // all is closed but for what has work to do
 	redis.Cont()
 	r.awaitExit(t)
 	again := &rig{origin: r.origin, proc: start(t, strings.ReplaceAll(yaml, "ORIGIN", r.origin.URL))}
