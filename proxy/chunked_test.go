@@ -81,7 +81,7 @@ func TestChunkReaderReadsNothingBehindItsEnd(t *testing.T) {
 		r := newChunkReader(strings.NewReader(raw))
 		_, first := io.ReadAll(r)
 		n, again := r.Read(make([]byte, 10))
-		if n != 0 || first == nil && again != io.EOF || first != nil && !errors.Is(again, first) {
+		if n != 0 || first == nil && !errors.Is(again, io.EOF) || first != nil && !errors.Is(again, first) {
 			t.Errorf("%q: %v, then %d bytes, %v", raw, first, n, again)
 		}
 	}

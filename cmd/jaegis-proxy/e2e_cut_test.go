@@ -60,7 +60,7 @@ func refusedBy(got *reply, kind string, status int) error {
 		} `json:"error"`
 	}
 	if got.StatusCode != status || got.Err != nil {
-		return fmt.Errorf("status %d, %v, want %d; body %.200q", got.StatusCode, got.Err, status, got.Body)
+		return fmt.Errorf("status %d, %w, want %d; body %.200q", got.StatusCode, got.Err, status, got.Body)
 	}
 	if err := json.Unmarshal(got.Body, &body); err != nil {
 		return fmt.Errorf("body %.200q: %w", got.Body, err)

@@ -144,7 +144,7 @@ func TestAFailureIsSharedByThoseWhoWaitAndNotRemembered(t *testing.T) {
 			each(t, waiting, "failure", func(c *client) error {
 				got := c.s.receive("POST")
 				if got.StatusCode != status || got.Err != nil || !strings.HasPrefix(string(got.Body), "call ") {
-					return fmt.Errorf("status %d, %v, body %q", got.StatusCode, got.Err, got.Body)
+					return fmt.Errorf("status %d, %w, body %q", got.StatusCode, got.Err, got.Body)
 				}
 				return nil
 			})
