@@ -68,6 +68,7 @@ var upstreamRefusals = []struct {
 	{errIdle, http.StatusGatewayTimeout, "upstream_timeout"},
 	{errTotal, http.StatusGatewayTimeout, "upstream_timeout"},
 	{errConnect, http.StatusBadGateway, "upstream_unreachable"},
+	{errMalformedAnswer, http.StatusBadGateway, "upstream_malformed"},
 	{errNotResent, http.StatusBadGateway, "upstream_broken"},
 	{errBadRequest, http.StatusBadRequest, "bad_request"},
 	{errShutdown, http.StatusServiceUnavailable, "shutting_down"},

@@ -18,6 +18,11 @@ type Request struct {
 	Host     string // the effective host that the client asked for
 	Header   http.Header
 	Body     Body
+
+	// Interim is called for each interim (1xx) answer, 100 excepted, before Do
+	// returns and never after: on another goroutine, one call at a time. It must
+	// not wait for anything. The header is its own. It may be nil.
+	Interim func(status int, h http.Header)
 }
 
 // Body is a request body, in memory or spooled to disk. It can be read many

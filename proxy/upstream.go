@@ -69,25 +69,21 @@ func NewUpstream(o UpstreamOptions) (*Upstream, error) {
 	if len(o.Headers) > 0 {
 		identity += " headers sha256:" + digest(o.Headers)
 	}
-	dialer := &net.Dialer{Timeout: o.ConnectTimeout, KeepAlive: 30 * time.Second}
+	config := &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12}
+	dialer := newUpstreamDialer(base, o.ConnectTimeout, config.Clone()) // the transport adds to its own
 	u := &Upstream{o: o, base: base, identity: identity}
 	u.transport = &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, fmt.Errorf("%w: %w", errConnect, err)
-			}
-			return &onceConn{Conn: c}, nil
-		},
-		TLSClientConfig:        &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dialer.plain,
+		DialTLSContext:         dialer.secure,
+		TLSClientConfig:        config, // for what is reached by way of a forward proxy
 		TLSHandshakeTimeout:    o.ConnectTimeout,
 		ResponseHeaderTimeout:  o.FirstByteTimeout,
 		ExpectContinueTimeout:  time.Second,
 		IdleConnTimeout:        30 * time.Second,
 		MaxIdleConns:           0,
 		MaxIdleConnsPerHost:    256,
-		MaxResponseHeaderBytes: 1 << 20,
+		MaxResponseHeaderBytes: maxAnswerHead,
 		DisableCompression:     true,
 		ForceAttemptHTTP2:      true,
 	}
@@ -114,13 +110,14 @@ type Response struct {
 	Status int
 	Header http.Header
 	Length int64 // of the body; -1 when it is not known beforehand
-	Framed bool  // the end of the body can be told from a cut
+	Framed bool  // the end of the body can be told from a cut: all but HTTP/1 bodies that end with the connection
 	Body   io.ReadCloser
 }
 
 // Do sends the request and waits for the head of the answer. The body must be
-// closed; it ends in io.EOF only when it is whole. Interim (1xx) answers are
-// dropped.
+// closed; it ends in io.EOF only when it is whole. Its trailers are dropped.
+// Interim (1xx) answers go to r.Interim. An answer that can be read in two ways
+// is errMalformedAnswer, from Do or from reading the body.
 func (u *Upstream) Do(ctx context.Context, r *Request) (*Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := func() bool { return false }
@@ -128,12 +125,18 @@ func (u *Upstream) Do(ctx context.Context, r *Request) (*Response, error) {
 		stop = time.AfterFunc(u.o.TotalTimeout, func() { cancel(errTotal) }).Stop
 	}
 	release := func() { stop(); cancel(context.Canceled) }
-	req, err := u.request(ctx, cancel, r)
+	early := &interim{call: r.Interim}
+	defer early.end()
+	req, err := u.request(ctx, cancel, r, early)
 	if err != nil {
 		release()
 		return nil, err
 	}
 	resp, err := u.transport.RoundTrip(req)
+	if err == nil && resp.StatusCode < 200 { // where onceConn did not see it
+		_ = resp.Body.Close()
+		err = badAnswer("nobody asked for another protocol")
+	}
 	if err != nil {
 		err = upstreamError(ctx, err)
 		release()
@@ -143,13 +146,13 @@ func (u *Upstream) Do(ctx context.Context, r *Request) (*Response, error) {
 		Status: resp.StatusCode,
 		Header: resp.Header,
 		Length: resp.ContentLength,
-		Framed: resp.ContentLength >= 0 || resp.ProtoMajor > 1 || len(resp.TransferEncoding) > 0,
+		Framed: r.Method == http.MethodHead || resp.ContentLength >= 0 || resp.ProtoMajor > 1 || len(resp.TransferEncoding) > 0,
 		Body:   newUpstreamBody(ctx, resp.Body, u.o.IdleTimeout, cancel, release),
 	}, nil
 }
 
 // request builds the upstream leg from what was parsed and validated.
-func (u *Upstream) request(ctx context.Context, cancel context.CancelCauseFunc, r *Request) (*http.Request, error) {
+func (u *Upstream) request(ctx context.Context, cancel context.CancelCauseFunc, r *Request, early *interim) (*http.Request, error) {
 	target, err := u.target(r)
 	if err != nil {
 		return nil, err
@@ -177,10 +180,11 @@ func (u *Upstream) request(ctx context.Context, cancel context.CancelCauseFunc, 
 	} else if r.Body.Declared {
 		req.Body = http.NoBody
 	}
-	a := &attempt{cancel: cancel}
+	a := &attempt{cancel: cancel, isHead: r.Method == http.MethodHead}
 	return req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn:              a.gotConn,
 		GotFirstResponseByte: a.answered,
+		Got1xxResponse:       early.got,
 	})), nil
 }
 
@@ -224,7 +228,7 @@ func upstreamError(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	var timeout net.Error
 	switch {
-	case errors.Is(err, errConnect):
+	case errors.Is(err, errConnect), errors.Is(err, errMalformedAnswer):
 		return err
 	case errors.As(err, &timeout) && timeout.Timeout() && (cause == nil || errors.Is(cause, errNotResent)):
 		return fmt.Errorf("%w: %w", errFirstByte, err)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -40,6 +41,9 @@ func (b *upstreamBody) Read(p []byte) (int, error) {
 	}
 	if cause := context.Cause(b.ctx); cause != nil {
 		return n, cause
+	}
+	if errors.Is(err, errMalformedAnswer) {
+		return n, err
 	}
 	return n, fmt.Errorf("%w: %w", errBroken, err)
 }
