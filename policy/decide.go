@@ -76,6 +76,7 @@ type Decision struct {
 	Lifetime Lifetime
 	Vary     []string      // request headers that select this answer, canonical and sorted
 	Reason   Reason        // why not, when Store is false
+	Public   bool          // the answer itself says that any caller may be given it (FreshnessOrigin)
 	Partial  *ContentRange // what is stored is this part only; nil for whole answers
 	ForGET   bool          // it answers a POST and is to be stored as if a GET for the same URI had brought it
 }

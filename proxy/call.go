@@ -33,9 +33,11 @@ type call struct {
 	body   Body
 	pooled *[]byte // the memory of body, when it is to be used again
 
-	base     cachekey.Key // without Vary
-	key      cachekey.Key
+	keys     selection
+	key      cachekey.Key // under which the call looks and joins
 	keyed    bool
+	signpost *store.Entry // what lies under the base key, when that is a signpost
+	stored   *store.Entry // what the upstream may confirm
 	fallback *store.Entry // stale, for when the upstream fails
 
 	outcome Outcome

@@ -18,10 +18,13 @@ const (
 
 // deliver answers from a stored entry.
 func (c *call) deliver(e *store.Entry, o Outcome) (streaming bool, err error) {
-	rep, _ := c.represent(e.Header, e.Coding) // find has seen to it that there is one
+	rep := c.represent(e.Header, e.Coding)
 	age := e.Lifetime.Age(c.start)
 	cs := cacheStatus{outcome: o, hasTTL: true, ttl: e.Lifetime.TTL - age.Truncate(time.Second), detail: cmp.Or(c.detail, e.Source)}
 	if c.notModified(e.Status, e.Header, &rep, cs, age) {
+		return false, nil
+	}
+	if c.partial(e, &rep, cs, age) {
 		return false, nil
 	}
 	c.reply(e.Status, e.Header, &rep, cs, age)

@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 
-	"jaegis-proxy/cachekey"
 	"jaegis-proxy/internal/encoding"
 	"jaegis-proxy/policy"
 	"jaegis-proxy/store"
@@ -36,6 +35,10 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 		f.Leave()
 		return p.alone(c)
 	}
+	if head.confirmed != nil {
+		f.Leave()
+		return c.deliver(head.confirmed, Revalidated)
+	}
 	return p.sendLive(c, f, &head, o)
 }
 
@@ -49,7 +52,7 @@ func (p *Proxy) landed(c *call, f *inFlight) *store.Entry {
 		return nil
 	}
 	head, err := f.Head(c.waiting())
-	if err != nil || !c.mayShare(&head) || !c.understands(e) || policy.Usable(e.Lifetime, &c.cc, p.now()) != policy.Fresh {
+	if err != nil || !c.mayShare(&head) || policy.Usable(e.Lifetime, &c.cc, p.now()) != policy.Fresh {
 		return nil
 	}
 	f.Leave()
@@ -57,21 +60,21 @@ func (p *Proxy) landed(c *call, f *inFlight) *store.Entry {
 }
 
 // mayShare says whether the call may be given an answer that was fetched for
-// another: one that is stored, or a failure; and the variant that its own
-// headers select.
+// another: where the verdict on it says so, and it is the variant that the
+// call's own headers select.
 func (c *call) mayShare(head *answerHead) bool {
 	d := &head.decision
-	if !d.Store && !d.Share {
+	if !d.Share {
 		return false
 	}
-	return len(d.Vary) == 0 || head.variant == cachekey.Variant(c.base, d.Vary, keyHeaders{c})
+	return head.at.key == c.keys.variant(head.at.names, head.at.epoch)
 }
 
 // sendLive streams from the flight.
 func (p *Proxy) sendLive(c *call, f *inFlight, head *answerHead, o Outcome) (streaming bool, err error) {
 	rep, shared := representation{}, o == Miss || o == Joined
 	if shared {
-		rep, _ = c.represent(head.fields, "") // what the client cannot decode it gets as it came
+		rep = c.represent(head.fields, "") // what the client cannot decode it gets as it came
 	}
 	cs := cacheStatus{outcome: o, status: head.status, stored: head.decision.Store && o == Miss, detail: c.missDetail(head)}
 	if shared && c.notModified(head.status, head.fields, &rep, cs, -1) {

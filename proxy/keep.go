@@ -41,9 +41,12 @@ func (p *Proxy) keep(l *leader, head *answerHead, e *store.Entry) {
 // write puts the entry where its Vary says, and a signpost there if need be.
 // The signpost goes last: it never points to nothing that was not tried.
 func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store.Entry) {
-	err := p.store.Put(ctx, head.variant, e)
-	if err == nil && len(head.decision.Vary) > 0 {
-		err = p.store.Put(ctx, l.base, &store.Entry{Status: e.Status, Lifetime: e.Lifetime, Vary: head.decision.Vary})
+	if l.outdated() {
+		return
+	}
+	err := p.store.Put(ctx, head.at.key, e)
+	if err == nil && len(head.at.names) > 0 {
+		err = p.store.Put(ctx, l.keys.base, l.signpost(head, e))
 	}
 	switch {
 	case errors.Is(err, store.ErrTooLarge):
@@ -54,11 +57,21 @@ func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store
 	}
 }
 
+// signpost leads to the variants of an answer, for as long as the longest of
+// them is kept.
+func (l *leader) signpost(head *answerHead, e *store.Entry) *store.Entry {
+	s := &store.Entry{Status: e.Status, Lifetime: e.Lifetime, Vary: head.at.names, Epoch: head.at.epoch}
+	if l.sign != nil && l.sign.Epoch == head.at.epoch && l.sign.Lifetime.Expiry().After(s.Lifetime.Expiry()) {
+		s.Lifetime = l.sign.Lifetime
+	}
+	return s
+}
+
 // compress gives the entry in the coding in which it is kept, when that saves
 // a tenth at least.
 func (p *Proxy) compress(e *store.Entry) *store.Entry {
 	o := p.o.Compression
-	if o.Coding == "" || e.Length < max(o.MinSize, 1) || field(e.Header, "Content-Encoding") != "" ||
+	if o.Coding == "" || e.Coding != "" || e.Length < max(o.MinSize, 1) || field(e.Header, "Content-Encoding") != "" ||
 		!encoding.Compressible(field(e.Header, "Content-Type")) || noTransform(e.Header) {
 		return e
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -23,7 +24,9 @@ type answerHead struct {
 	fields   []store.Field
 	length   int64 // of the body; -1 when it is not known
 	decision policy.Decision
-	variant  cachekey.Key // where the answer belongs, given its Vary
+	at       place // where the answer belongs
+
+	confirmed *store.Entry // the stored answer, freshened, that the upstream has confirmed; then there is no body
 }
 
 // errorStatus says whether a stale answer is better than this one (RFC 5861,
@@ -45,10 +48,13 @@ type leader struct {
 	why     purpose
 	id      string // of the request that began the fetch
 	req     *Request
-	ask     policy.Request
+	about   policy.Request
+	table   *Table
 	joinKey cachekey.Key // under which others can join
-	base    cachekey.Key // without Vary
-	vary    cachekey.Headers
+	keys    selection
+	sign    *store.Entry      // as in call
+	old     *store.Entry      // what is stored, whatever its state
+	stored  *store.Entry      // the same, when the upstream is asked to confirm it
 	span    trace.SpanContext // of the request that began the fetch
 	started time.Time
 	size    int64
@@ -78,9 +84,9 @@ const (
 func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 	client := c.snapshot()
 	l := &leader{
-		p: p, f: f, route: c.route, why: why, id: c.id.String(), joinKey: c.key, base: c.base,
-		vary: variantHeaders(client), span: c.spanContext(),
-		ask: policy.Request{
+		p: p, f: f, route: c.route, why: why, id: c.id.String(), joinKey: c.key, keys: c.keys, sign: c.signpost, old: c.stored, stored: c.stored, table: c.table,
+		span: c.spanContext(),
+		about: policy.Request{
 			Method: c.method, NoStore: c.cc.NoStore,
 			Credential: c.hasCredential(true), Authorization: c.head.flags.has(hasAuthorization) || c.hasCredential(false),
 		},
@@ -89,6 +95,7 @@ func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 			Host: string(c.target.host), Header: c.upstreamHeader(client, why != fetchPass), Body: c.takeBody(),
 		},
 	}
+	l.keys.headers = variantHeaders(client)
 	p.leaders.Add(1)
 	p.fetching.Add(1)
 	go l.run()
@@ -119,8 +126,14 @@ func (l *leader) run() {
 	head, err := l.fetch()
 	l.f.Close(err)
 	var e *store.Entry
-	if err == nil && head.decision.Store && !l.f.Sealed() {
+	switch {
+	case err != nil:
+	case head.confirmed != nil:
+		e = l.keepConfirmed(head)
+	case head.decision.Store && !l.f.Sealed():
 		e, err = l.entry(head)
+	case l.about.Method == "HEAD":
+		l.updateByHead(head)
 	}
 	if err != nil {
 		l.failed(err)
@@ -160,36 +173,40 @@ func (l *leader) fetch() (head *answerHead, err error) {
 			err = fmt.Errorf("%w: internal error", errBroken)
 		}
 	}()
-	ctx := l.f.Context()
-	l.ask.SentAt = l.p.now()
-	resp, err := l.do(ctx)
+	resp, err := l.ask()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }() // the body's end was seen by reading it
-	head = l.judge(resp)
+	if l.stored != nil && resp.Status == http.StatusNotModified {
+		head = l.confirm(resp)
+	} else {
+		head = l.judge(resp)
+	}
 	l.f.Start(*head, resp.Length, !head.decision.Store)
 	return head, l.copy(resp)
 }
 
 // judge gives the verdict on the answer's head.
 func (l *leader) judge(resp *Response) *answerHead {
-	head := &answerHead{status: resp.Status, fields: endToEnd(resp.Header), length: resp.Length, variant: l.base}
-	if l.ask.Method == "HEAD" || resp.Status == 204 || resp.Status == 304 {
+	head := &answerHead{status: resp.Status, fields: endToEnd(resp.Header), length: resp.Length, at: place{key: l.keys.base}}
+	if l.about.Method == "HEAD" || resp.Status == 204 || resp.Status == 304 {
 		head.length = contentLength(resp)
 	}
 	if l.why == fetchPass {
+		l.invalidate(resp)
 		return head
 	}
-	d := policy.Decide(&l.route.Rule, &l.ask, &policy.Response{
+	d := policy.Decide(&l.route.Rule, &l.about, &policy.Response{
 		Status: resp.Status, Header: resp.Header, Framed: resp.Framed,
 	}, l.p.now())
 	if d.Store && resp.Length > l.route.MaxObjectBytes {
 		d.Store, d.Reason = false, reasonTooLarge
 	}
-	if len(d.Vary) > 0 {
-		head.variant = cachekey.Variant(l.base, d.Vary, l.vary)
+	if d.Partial != nil || d.ForGET {
+		d.Store, d.Share, d.Reason = false, false, policy.ReasonPartial
 	}
+	head.at = l.keys.place(&d, l.sign)
 	head.decision = d
 	l.remember(&d)
 	return head
@@ -203,7 +220,7 @@ const reasonTooLarge policy.Reason = "too-large"
 // when an answer can be stored again.
 func (l *leader) remember(d *policy.Decision) {
 	switch {
-	case d.Store:
+	case d.Store && d.Share:
 		l.p.uncacheable.Invalidate(l.joinKey)
 	case !d.Share && d.Reason != policy.ReasonMethod || d.Reason == reasonTooLarge:
 		l.p.uncacheable.Set(l.joinKey, struct{}{})

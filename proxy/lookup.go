@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 
-	"jaegis-proxy/cachekey"
 	"jaegis-proxy/policy"
 	"jaegis-proxy/store"
 )
@@ -16,7 +15,7 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 	case state == policy.Fresh:
 		return c.deliver(e, Hit)
 	case state == policy.Revalidate:
-		if !c.cc.OnlyIfCached {
+		if c.stored = e; !c.cc.OnlyIfCached {
 			p.refresh(c)
 		}
 		return c.deliver(e, Stale)
@@ -25,20 +24,25 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 	case state == policy.StaleOnError:
 		c.fallback = e
 	}
+	c.stored = e
 	return p.fetch(c, generation)
 }
 
-// find looks in the store. A store that fails counts as a miss. When a stored
-// answer says that other request headers matter (Vary), the key becomes that
-// of the variant.
+// find looks in the store. A store that fails counts as a miss. Where it finds
+// a signpost it goes on to the variant that this request selects; where it
+// finds nothing at all, the call's key is the caller's own.
 func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
-	c.key = c.base
+	c.key, c.signpost = c.keys.base, nil
 	e := p.get(c)
-	if e != nil && len(e.Vary) > 0 {
-		c.key = cachekey.Variant(c.base, e.Vary, keyHeaders{c})
+	switch {
+	case e == nil:
+		c.key = c.keys.own
+	case len(e.Vary) > 0:
+		c.signpost = e
+		c.key = c.keys.variant(e.Vary, e.Epoch)
 		e = p.get(c)
 	}
-	if e == nil || len(e.Vary) > 0 || e.Status < 200 || e.Status > 599 || !c.understands(e) {
+	if e == nil || len(e.Vary) > 0 || e.Status < 200 || e.Status > 599 {
 		return nil, policy.Expired
 	}
 	return e, policy.Usable(e.Lifetime, &c.cc, c.start)

@@ -83,8 +83,9 @@ type Proxy struct {
 
 	table       atomic.Pointer[Table]
 	flights     flight.Group[cachekey.Key, answerHead, *store.Entry]
-	uncacheable *otter.Cache[cachekey.Key, struct{}] // keys whose callers do not wait for each other
-	resting     *otter.Cache[cachekey.Key, struct{}] // keys whose refresh failed
+	uncacheable *otter.Cache[cachekey.Key, struct{}]  // keys whose callers do not wait for each other
+	invalidated *otter.Cache[cachekey.Key, time.Time] // base keys whose answers were made untrue, and when
+	resting     *otter.Cache[cachekey.Key, struct{}]  // keys whose refresh failed
 	plain       *plainCache
 
 	ctx     context.Context // of everything that outlives a client; ends at Close
@@ -108,11 +109,19 @@ func New(o Options, table *Table) (*Proxy, error) {
 	p.plain = newPlainCache()
 	p.uncacheable = newMarks(o.UncacheableTTL)
 	p.resting = newMarks(restTime)
+	p.invalidated = otter.Must(&otter.Options[cachekey.Key, time.Time]{
+		MaximumSize:      100_000,
+		ExpiryCalculator: otter.ExpiryWriting[cachekey.Key, time.Time](longestFetch),
+	})
 	return p, p.Reload(table)
 }
 
 // restTime is how long a key rests whose refresh brought nothing.
 const restTime = 2 * time.Second
+
+// longestFetch is how long it is remembered that answers were made untrue:
+// longer than a fetch takes that began before.
+const longestFetch = time.Hour
 
 // newMarks gives a set of keys that forgets each of them after ttl.
 func newMarks(ttl time.Duration) *otter.Cache[cachekey.Key, struct{}] {
@@ -150,6 +159,7 @@ func (p *Proxy) Close(ctx context.Context) {
 	p.cancel(errShutdown)
 	p.uncacheable.StopAllGoroutines()
 	p.resting.StopAllGoroutines()
+	p.invalidated.StopAllGoroutines()
 	p.plain.close()
 }
 
@@ -195,17 +205,22 @@ func (p *Proxy) answer(c *call) (streaming bool, err error) {
 
 // deriveKey makes the request's key.
 func (c *call) deriveKey() error {
-	req := &c.ctx.Request
-	key, err := c.table.deriver.Derive(c.route.Key, &cachekey.Request{
-		Method:   req.Header.Method(),
+	req := &cachekey.Request{
+		Method:   c.ctx.Request.Header.Method(),
 		Upstream: c.route.Upstream.identity,
 		Host:     c.route.upstreamHost(&c.target),
 		Path:     c.target.keyPath(),
 		Query:    c.target.query,
 		Headers:  keyHeaders{c},
 		Body:     c.keyBody(),
-	})
-	c.base, c.key, c.keyed = key, key, err == nil
+	}
+	own, err := c.table.deriver.Derive(c.route.Key, req)
+	base := own
+	if c.route.forAll != nil && err == nil {
+		base, err = c.table.deriver.Derive(c.route.forAll, req)
+	}
+	c.keys = selection{base: base, own: own, headers: keyHeaders{c}}
+	c.key, c.keyed = own, err == nil
 	return err
 }
 

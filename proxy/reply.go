@@ -25,6 +25,9 @@ func (c *call) reply(status int, fields []store.Field, rep *representation, cs c
 	h := &c.ctx.Response.Header
 	h.SetStatusCode(status)
 	c.status, c.outcome = status, cs.outcome
+	if c.head.flags.has(hasTransferEncoding) {
+		c.ctx.Response.SetConnectionClose() // see onHeader
+	}
 	setDate(h, fields, c.start)
 	upstreamStatus, hasID := "", false
 	for i := range fields {

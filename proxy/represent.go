@@ -17,30 +17,26 @@ type representation struct {
 }
 
 // represent chooses for this client. ours is the coding that the body has by
-// our own doing. It is false when the client cannot be given the answer.
-func (c *call) represent(fields []store.Field, ours string) (rep representation, ok bool) {
+// our own doing.
+func (c *call) represent(fields []store.Field, ours string) representation {
 	if ours != "" {
 		if c.accepts(ours) {
-			return representation{ours: ours, varies: true}, true
+			return representation{ours: ours, varies: true}
 		}
-		return representation{decode: ours, varies: true}, true
+		return representation{decode: ours, varies: true}
 	}
 	theirs := strings.ToLower(field(fields, "Content-Encoding"))
 	switch {
 	case theirs == "" || theirs == "identity":
-		return representation{}, true
+		return representation{}
 	case c.accepts(theirs):
-		return representation{varies: true}, true
+		return representation{varies: true}
 	case encoding.Decodable(theirs):
-		return representation{decode: theirs, theirs: true, varies: true}, true
+		return representation{decode: theirs, theirs: true, varies: true}
 	}
-	return representation{}, false
-}
-
-// understands says whether the client can be given a stored answer.
-func (c *call) understands(e *store.Entry) bool {
-	_, ok := c.represent(e.Header, e.Coding)
-	return ok
+	// The upstream was asked for nothing but what can be undone here and chose
+	// this all the same: it would send it to this client too.
+	return representation{varies: true}
 }
 
 // changed says whether the bytes are not those that the upstream's ETag is of.

@@ -79,7 +79,7 @@ func (l *leader) do(ctx context.Context) (*Response, error) {
 // askUpstream sends the request and measures how long the head takes.
 func (l *leader) askUpstream(ctx context.Context) (*Response, error) {
 	resp, err := l.route.Upstream.Do(ctx, l.req)
-	l.p.metrics.upstream(l.route.Upstream, resp, err, l.p.now().Sub(l.ask.SentAt))
+	l.p.metrics.upstream(l.route.Upstream, resp, err, l.p.now().Sub(l.about.SentAt))
 	return resp, err
 }
 

@@ -24,7 +24,7 @@ import (
 // then count as corrupt, which is to say as misses.
 const (
 	magic         = "JGE"
-	formatVersion = 1
+	formatVersion = 2
 	frameSize     = len(magic) + 1 + 4 + 8
 	checksumSize  = 8
 )
@@ -60,6 +60,9 @@ func appendHead(b []byte, e *Entry) []byte {
 	b = binary.AppendVarint(b, int64(e.Lifetime.TTL))
 	b = binary.AppendVarint(b, int64(e.Lifetime.StaleWhileRevalidate))
 	b = binary.AppendVarint(b, int64(e.Lifetime.StaleIfError))
+	b = binary.AppendVarint(b, int64(e.Lifetime.Keep))
+	b = appendBool(b, e.Lifetime.AllowStale)
+	b = binary.AppendUvarint(b, e.Epoch)
 	b = binary.AppendVarint(b, e.Length)
 	b = binary.AppendVarint(b, int64(e.UpstreamTime))
 	b = appendString(b, e.Coding)
@@ -79,6 +82,13 @@ func appendTime(b []byte, t time.Time) []byte {
 		return append(b, 0)
 	}
 	return binary.BigEndian.AppendUint64(append(b, 1), uint64(t.UnixNano()))
+}
+
+func appendBool(b []byte, v bool) []byte {
+	if v {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 func appendString(b []byte, s string) []byte {
@@ -133,6 +143,9 @@ func decodeHead(b []byte) (*Entry, error) {
 	e.Lifetime.TTL = time.Duration(c.varint())
 	e.Lifetime.StaleWhileRevalidate = time.Duration(c.varint())
 	e.Lifetime.StaleIfError = time.Duration(c.varint())
+	e.Lifetime.Keep = time.Duration(c.varint())
+	e.Lifetime.AllowStale = c.uvarint() == 1
+	e.Epoch = c.uvarint()
 	e.Length = c.varint()
 	e.UpstreamTime = time.Duration(c.varint())
 	e.Coding = c.string()

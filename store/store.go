@@ -40,10 +40,12 @@ type Entry struct {
 
 	Lifetime policy.Lifetime
 
-	// Vary, when not empty, makes this entry a signpost and not an answer: the
-	// request headers named select among variants, each stored under
-	// cachekey.Variant of this entry's key.
-	Vary []string
+	// Vary, when not empty, makes this entry a signpost and not an answer: what
+	// is named of the request selects among variants, each stored under a key
+	// that is made of this entry's, the request and Epoch. Once a signpost is
+	// gone, so are its variants: the next one has another epoch.
+	Vary  []string
+	Epoch uint64
 
 	// Coding is the content coding that Body has by our own doing ("gzip",
 	// "zstd") on top of what the upstream's Content-Encoding says; empty when

@@ -92,7 +92,8 @@ func start(t *testing.T, yaml string, args ...string) *proc {
 
 func launch(t *testing.T, binary, yaml string, args []string) *proc {
 	t.Helper()
-	p := &proc{t: t, Addr: freeAddr(t), Admin: freeAddr(t), log: &logBuffer{}, exited: make(chan struct{})}
+	addrs := freeAddrs(t, 2)
+	p := &proc{t: t, Addr: addrs[0], Admin: addrs[1], log: &logBuffer{}, exited: make(chan struct{})}
 	p.URL = "http://" + p.Addr
 	p.Config = filepath.Join(t.TempDir(), "jaegis.yaml")
 	head := fmt.Sprintf("listen: %s\nadmin: {listen: %s}\n", p.Addr, p.Admin)
@@ -116,7 +117,7 @@ func launch(t *testing.T, binary, yaml string, args []string) *proc {
 // a race detector that does not hide its finding in the exit status of a
 // process that is ended by a signal.
 func cleanEnv() []string {
-	env := []string{"GORACE=halt_on_error=0 exitcode=66"}
+	env := []string{"GORACE=halt_on_error=0 exitcode=66 atexit_sleep_ms=0"}
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "JAEGIS_") && !strings.HasPrefix(v, "REDIS_") && !strings.HasPrefix(v, "OTEL_") && !strings.HasPrefix(v, "GORACE=") {
 			env = append(env, v)
@@ -206,12 +207,22 @@ func TestTroubleIsSeenInALog(t *testing.T) {
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	return freeAddrs(t, 1)[0]
+}
+
+// freeAddrs gives several, no two of them the same.
+func freeAddrs(t *testing.T, n int) []string {
+	t.Helper()
+	addrs := make([]string, n)
+	for i := range addrs {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = ln.Close() }()
+		addrs[i] = ln.Addr().String()
 	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
+	return addrs
 }
 
 // logBuffer keeps what is written to it. It is safe for concurrent use.

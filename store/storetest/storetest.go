@@ -109,6 +109,8 @@ func testFields(t *testing.T, s *suite) {
 			TTL:                  time.Hour + time.Nanosecond,
 			StaleWhileRevalidate: 10 * time.Minute,
 			StaleIfError:         -time.Second,
+			Keep:                 time.Minute,
+			AllowStale:           true,
 		},
 		Coding:       "gzip",
 		Body:         Body(key, 1, 100),
@@ -129,6 +131,7 @@ func testSignpost(t *testing.T, s *suite) {
 	key := s.key("signpost")
 	e := Entry(s.clock.Now(), nil)
 	e.Vary = []string{"accept-language", "Origin"}
+	e.Epoch = 1<<64 - 1
 	s.put(t, key, e)
 	s.wantEntry(t, key, e, "of a signpost")
 }

@@ -1,0 +1,115 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"jaegis-proxy/policy"
+	"jaegis-proxy/store"
+)
+
+// ask asks the upstream: for an answer or, when one is stored that it can
+// confirm, whether that is still good (RFC 9111, section 4.3). A confirmation
+// that speaks of another answer is no use, and the whole is asked for.
+func (l *leader) ask() (*Response, error) {
+	condition := l.condition()
+	if condition == nil {
+		l.stored = nil
+		return l.do(l.f.Context())
+	}
+	plain := l.req.Header
+	l.req.Header = plain.Clone()
+	for name, values := range condition {
+		l.req.Header[name] = values
+	}
+	resp, err := l.do(l.f.Context())
+	l.req.Header = plain
+	if err != nil || resp.Status != http.StatusNotModified || policy.Confirms(toHeader(l.stored.Header), resp.Header) {
+		return resp, err
+	}
+	_ = resp.Body.Close() // a 304 has none
+	l.stored = nil
+	return l.do(l.f.Context())
+}
+
+// condition gives the fields by which the stored answer is validated; nil when
+// the upstream cannot be asked to.
+func (l *leader) condition() http.Header {
+	if l.stored == nil || l.why == fetchPass || l.about.Method != http.MethodGet {
+		return nil
+	}
+	return policy.Conditional(toHeader(l.stored.Header))
+}
+
+// confirm makes the head of a stored answer that the upstream has confirmed:
+// its fields are those of the confirmation where that has any (section 4.3.4).
+func (l *leader) confirm(resp *Response) *answerHead {
+	now := l.p.now()
+	if resp.Header.Get("Date") == "" {
+		resp.Header.Set("Date", now.UTC().Format(http.TimeFormat))
+	}
+	merged := policy.Freshen(toHeader(l.stored.Header), resp.Header)
+	d := policy.Decide(&l.route.Rule, &l.about, &policy.Response{Status: l.stored.Status, Header: merged, Framed: true}, now)
+	e := *l.stored
+	e.Header, e.Lifetime, e.Source = endToEnd(merged), policy.Lifetime{StoredAt: now}, "upstream"
+	if d.Store {
+		e.Lifetime = d.Lifetime
+	}
+	l.remember(&d)
+	return &answerHead{status: e.Status, fields: e.Header, decision: d, at: l.keys.place(&d, l.sign), confirmed: &e}
+}
+
+// keepConfirmed gives the confirmed answer to be stored anew. One that must
+// not be stored any more is taken out.
+func (l *leader) keepConfirmed(head *answerHead) *store.Entry {
+	if head.decision.Store {
+		return head.confirmed
+	}
+	l.forget()
+	return nil
+}
+
+// updateByHead brings a stored answer up to date with what HEAD says of it, or
+// takes it out when it is another (section 4.3.5).
+func (l *leader) updateByHead(head *answerHead) {
+	if l.old == nil || head.status != http.StatusOK || l.old.Status != http.StatusOK {
+		return
+	}
+	header := toHeader(head.fields)
+	merged, ok := policy.HeadUpdate(toHeader(l.old.Header), header, l.old.Length)
+	if !ok {
+		l.forget()
+		return
+	}
+	about := l.about
+	about.Method = http.MethodGet
+	d := policy.Decide(&l.route.Rule, &about, &policy.Response{Status: http.StatusOK, Header: merged, Framed: true}, l.p.now())
+	if !d.Store {
+		return
+	}
+	e := *l.old
+	e.Header, e.Lifetime, e.Source = endToEnd(merged), d.Lifetime, ""
+	l.p.write(l.f.Context(), l, &answerHead{decision: d, at: l.keys.place(&d, l.sign)}, &e)
+}
+
+// forgetTime bounds how long an answer waits for the store to forget another.
+const forgetTime = 50 * time.Millisecond
+
+// forget takes out what is stored for the request, all variants of it.
+func (l *leader) forget() {
+	ctx, cancel := context.WithTimeout(l.p.ctx, forgetTime)
+	defer cancel()
+	if err := l.p.store.Delete(ctx, l.keys.base); err != nil {
+		l.p.log.Warn("an answer could not be taken out of the store", "route", l.route.Name, "error", err)
+	}
+}
+
+// toHeader gives stored fields as a header.
+func toHeader(fields []store.Field) http.Header {
+	h := make(http.Header, len(fields))
+	for _, f := range fields {
+		h[f.Name] = append(h[f.Name], f.Value)
+	}
+	return h
+}
