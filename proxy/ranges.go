@@ -20,6 +20,9 @@ func (c *call) partial(e *store.Entry, rep *representation, cs cacheStatus, age 
 	if c.head.names&nameBit("Range") == 0 || c.method != http.MethodGet || e.Status != http.StatusOK {
 		return false
 	}
+	if rep.ours != "" { // a part of what we coded is no use: parts are of what the upstream sent
+		rep = &representation{decode: rep.ours, varies: true}
+	}
 	body := e.Body
 	if rep.decode != "" {
 		body = c.p.plain.get(e, rep.decode)
