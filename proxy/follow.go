@@ -33,6 +33,7 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 	}
 	if o == Joined && !c.mayShare(&head) {
 		f.Leave()
+		c.heed(&head)
 		return p.alone(c)
 	}
 	if head.confirmed != nil {
@@ -68,6 +69,14 @@ func (c *call) mayShare(head *answerHead) bool {
 		return false
 	}
 	return head.at.key == c.keys.variant(head.at.names, head.at.epoch)
+}
+
+// heed takes over what another answer says of what selects among variants: its
+// signpost may not be in the store yet, and ours must not take its place.
+func (c *call) heed(head *answerHead) {
+	if d := &head.decision; d.Store && len(head.at.names) > 0 {
+		c.signpost = &store.Entry{Vary: head.at.names, Epoch: head.at.epoch, Lifetime: d.Lifetime}
+	}
 }
 
 // sendLive streams from the flight.
