@@ -29,7 +29,7 @@ import (
 //	33 paths that end like a style sheet                             proof_answer
 //	34 Accept-Encoding that nobody can read                          proof_answer
 //	35 a first answer that is for one caller alone                   proof_answer, and TestAnAnswerForOneCallerIsGivenToNoOther
-//	36 ranges                                                        proof_answer
+//	36 ranges                                                        proof_range
 
 // proofRoutes caches what is below /c/ for each credential, what is below
 // /public/ for everybody, and the rest by the rules of HTTP.
