@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"syscall"
@@ -88,6 +89,14 @@ func (d *upstreamDialer) handshake(ctx context.Context, t *tls.Conn) error {
 
 // isUpstream tells the upstream's address from a forward proxy's.
 func (d *upstreamDialer) isUpstream(addr string) bool { return strings.EqualFold(addr, d.addr) }
+
+// isForwarded says whether the environment wants requests to be given to an
+// HTTP proxy as they are. What cannot be understood there is for the transport
+// to say, with each request.
+func isForwarded(base *url.URL) bool {
+	by, err := http.ProxyFromEnvironment(&http.Request{URL: base})
+	return err == nil && by != nil && base.Scheme == "http" && (by.Scheme == "http" || by.Scheme == "https")
+}
 
 // rawConn gives the socket of a connection; nil where it has none.
 func rawConn(c net.Conn) syscall.RawConn {

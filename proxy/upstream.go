@@ -52,6 +52,7 @@ type Upstream struct {
 	base      *url.URL
 	identity  string // what tells its answers from those of others: its URL and what is put into requests
 	transport *http.Transport
+	forwarded bool // requests go to a forward proxy as they are: not in a tunnel
 }
 
 // NewUpstream checks the options. It does not connect.
@@ -71,7 +72,7 @@ func NewUpstream(o UpstreamOptions) (*Upstream, error) {
 	}
 	config := &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12}
 	dialer := newUpstreamDialer(base, o.ConnectTimeout, config.Clone()) // the transport adds to its own
-	u := &Upstream{o: o, base: base, identity: identity}
+	u := &Upstream{o: o, base: base, identity: identity, forwarded: isForwarded(base)}
 	u.transport = &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            dialer.plain,
@@ -190,10 +191,14 @@ func (u *Upstream) request(ctx context.Context, cancel context.CancelCauseFunc, 
 
 // target is the URL to send: path and query as the client sent them, behind
 // the upstream's own path. net/http sends Opaque as it is, but takes one that
-// begins with "//" for an authority.
+// begins with "//" for an authority: that is the form for a forward proxy.
 func (u *Upstream) target(r *Request) (*url.URL, error) {
 	t := &url.URL{Scheme: u.base.Scheme, Host: u.base.Host, RawQuery: r.Query, ForceQuery: r.HasQuery}
 	path := u.base.Path + r.Path
+	if u.forwarded {
+		t.Opaque = "//" + u.base.Host + path
+		return t, nil
+	}
 	if !strings.HasPrefix(path, "//") {
 		t.Opaque = path
 		return t, nil
