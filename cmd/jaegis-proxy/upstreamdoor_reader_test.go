@@ -27,7 +27,7 @@ const (
 var (
 	strictHead  = regexp.MustCompile("^HTTP/1\\.([01]) ([1-9][0-9]{2})(?: [^\\x00-\\x08\\x0a-\\x1f\\x7f]*)?((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\\x00-\\x08\\x0a-\\x1f\\x7f]*)*)$")
 	strictField = regexp.MustCompile("(?i)^(content-length|transfer-encoding):[ \t]*(.*?)[ \t]*$")
-	strictSize  = regexp.MustCompile("^([0-9A-Fa-f]{1,15})(?:;[^\\x00-\\x08\\x0a-\\x1f\\x7f]*)?$")
+	strictSize  = regexp.MustCompile(`^([0-9A-Fa-f]{1,15})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?$`)
 	strictTrail = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\\x00-\\x08\\x0a-\\x1f\\x7f]*$")
 	strictCount = regexp.MustCompile("^(0|[1-9][0-9]{0,17})$")
 )
