@@ -48,7 +48,7 @@ func (ck *checker) match(key string, m Match) {
 			ck.fail(fmt.Sprintf("%s.hosts[%d]", key, i), strconv.Quote(host)+" is not a host", "write a name or an address, without scheme and port")
 		}
 	}
-	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"}
 	for i, method := range m.Methods {
 		if !slices.Contains(methods, method) {
 			ck.fail(fmt.Sprintf("%s.methods[%d]", key, i), strconv.Quote(method)+" is none of "+strings.Join(methods, ", "), didYouMean(method, methods))

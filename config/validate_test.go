@@ -136,7 +136,7 @@ func TestRoutesAreChecked(t *testing.T) {
 	f(r+"match: {path: \"\"}", "match.path", `"" does not begin with /`)
 	f(r+"match: {path: /a/*/b}", "match.path", `"/a/*/b" has a * that is not at its end`)
 	f(r+"match: {path: \"/a?b\"}", "match.path", `"/a?b" has a query`)
-	f(r+"match: {methods: [get]}", "match.methods[0]", `"get" is none of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS; did you mean GET?`)
+	f(r+"match: {methods: [get]}", "match.methods[0]", `"get" is none of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, QUERY; did you mean GET?`)
 	f(r+"match: {hosts: [a, \"a:1\"]}", "match.hosts[1]", `"a:1" is not a host`)
 	f(r+"scope: shared", "scope", "shared is not in this version")
 	f(r+"scope: private", "scope", `"private" is none of credential, shared, public`)

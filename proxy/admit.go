@@ -45,6 +45,9 @@ func (c *call) admit() error {
 	if c.target, r = parseTarget(h.RequestURI(), h.Host()); r != nil {
 		return r
 	}
+	if c.method == "QUERY" && !c.head.flags.has(hasContentType) {
+		return errQuery
+	}
 	if c.route = c.table.find(h.Method(), c.target.host, c.target.path); c.route == nil {
 		return errNoRoute
 	}

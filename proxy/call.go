@@ -36,6 +36,7 @@ type call struct {
 	keys     selection
 	key      cachekey.Key // under which the call looks and joins
 	keyed    bool
+	herald   *herald      // nil when interim answers are not passed on
 	signpost *store.Entry // what lies under the base key, when that is a signpost
 	stored   *store.Entry // what the upstream may confirm
 	fallback *store.Entry // stale, for when the upstream fails

@@ -37,6 +37,7 @@ type conn struct {
 	conns *connections
 	state connState
 	tail  [3]byte // the last bytes read, oldest first
+	alone bool    // nothing was buffered when the request came: every earlier answer has been flushed
 	bare  bool    // a bare LF came: no more is read, and admit refuses the request
 
 	received int  // of a body, since its deadline was last moved
@@ -89,7 +90,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	case connDeadline:
 		c.state = connReading
 	case connReading:
-		c.state = connBusy
+		c.state, c.alone = connBusy, false
 	}
 	c.wanted = t
 	return nil
@@ -133,7 +134,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.TCPConn.Read(p)
 	c.received += n
 	if c.state == connReading {
-		c.state, c.tail = connScanning, [3]byte{}
+		c.state, c.alone, c.tail = connScanning, true, [3]byte{}
 	}
 	if c.state == connScanning {
 		c.scan(p[:n])

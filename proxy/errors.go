@@ -38,6 +38,7 @@ var (
 	errInternal     = &refusal{http.StatusInternalServerError, "internal", "the proxy failed on this request; the log says how", true}
 	errLoop         = &refusal{http.StatusLoopDetected, "loop", "this request has come back to the proxy that sent it: an upstream leads to the proxy itself", true}
 	errOverCapacity = &refusal{http.StatusServiceUnavailable, "over_capacity", "too many requests to upstreams are under way; try again later", false}
+	errQuery        = &refusal{http.StatusBadRequest, "bad_request", "a QUERY must say by Content-Type what it asks", true}
 	errVersion      = &refusal{http.StatusHTTPVersionNotSupported, "http_version", "only HTTP/1.1 and HTTP/1.0 are spoken here", true}
 )
 

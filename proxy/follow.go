@@ -18,6 +18,7 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 		}
 	}
 	head, err := f.Head(c.waiting())
+	c.herald.end()
 	if errors.Is(err, errLookAgain) {
 		f.Leave()
 		return p.lookup(c)

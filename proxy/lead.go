@@ -96,6 +96,11 @@ func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 		},
 	}
 	l.keys.headers = variantHeaders(client)
+	if why != fetchRefresh {
+		if c.herald = c.newHerald(); c.herald != nil {
+			l.req.Interim = c.herald.tell
+		}
+	}
 	p.leaders.Add(1)
 	p.fetching.Add(1)
 	go l.run()

@@ -135,7 +135,7 @@ func (t *Table) find(method, host, path []byte) *Route {
 // Methods that say themselves that they change something never are.
 func (r *Route) cacheable(method string) bool {
 	switch method {
-	case "GET", "HEAD":
+	case "GET", "HEAD", "QUERY":
 		return r.Cache
 	case "POST":
 		return r.Cache && r.Rule.Freshness == policy.FreshnessRoute
