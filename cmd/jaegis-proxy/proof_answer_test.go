@@ -104,3 +104,28 @@ func TestByTheRulesOfHTTPAnAnswerForOneCallerIsGivenToNoOther(t *testing.T) {
 		r.expectCalls(t, path, callers+1)
 	}
 }
+
+// A failure is given to those who waited for it. A client that has seen it to
+// its end and asks again is not among them, whatever of it is kept for later.
+func TestAnAnswerThatIsNotFreshIsNotGivenToWhoAsksNext(t *testing.T) {
+	r := e2e(t, proofRoutes)
+	const past = "Mon, 01 Jan 2024 00:00:00 GMT"
+	for _, status := range []int{http.StatusOK, http.StatusNotFound, http.StatusTooManyRequests, http.StatusServiceUnavailable, 599} {
+		given := 0
+		for i := range 100 {
+			path := fmt.Sprint("/d/ended/", status, "/", i)
+			r.origin.On(path, numbered(status, []string{"Expires: " + past, "Last-Modified: " + past}, nil))
+			s := connect(t, r.Addr)
+			s.send(get(path))
+			first := s.receive(http.MethodGet)
+			s.send(get(path))
+			if second := s.receive(http.MethodGet); first.StatusCode != status || second.StatusCode != status || string(first.Body) == string(second.Body) {
+				given++
+			}
+			_ = s.c.Close()
+		}
+		if given > 0 {
+			t.Errorf("%d: %d of 100 were given the answer of the request before", status, given)
+		}
+	}
+}
