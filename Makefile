@@ -40,6 +40,7 @@ tools: programs
 programs:
 	@need=""; \
 	command -v redis-server >/dev/null || need="$$need redis-server"; \
+	command -v curl >/dev/null || need="$$need curl"; \
 	command -v node >/dev/null || need="$$need nodejs"; \
 	command -v npm >/dev/null || need="$$need npm"; \
 	command -v "$$(go env CC)" >/dev/null || need="$$need gcc libc6-dev"; \
