@@ -16,6 +16,10 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 		if e := p.landed(c, f); e != nil {
 			return c.deliver(e, Hit)
 		}
+		if f.Value() != nil { // stored, and not for this call: it did not wait for this answer
+			f.Leave()
+			return p.alone(c)
+		}
 	}
 	head, err := f.Head(c.waiting())
 	c.herald.end()

@@ -68,6 +68,12 @@ func TestPublicCacheTestsPassThatEverPassed(t *testing.T) {
 	for _, f := range judgeRefusals(all, refused) {
 		t.Error(f)
 	}
+	byID := index(all)
+	for _, c := range all {
+		if _, ok := firstFailure(byID, c); !ok && c.Kind == "required" && refused[c.ID] == "" {
+			t.Errorf("neither passes nor is refused for a reason: %s", c)
+		}
+	}
 }
 
 // judgeCacheTests compares what became of the tests with the ids that passed
