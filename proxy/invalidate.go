@@ -58,6 +58,7 @@ func (l *leader) invalidateURI(uri []byte) {
 		return
 	}
 	l.p.invalidated.Set(key, l.p.now())
+	l.p.epochs.Invalidate(key)
 	ctx, cancel := context.WithTimeout(l.p.ctx, forgetTime)
 	defer cancel()
 	if err := l.p.store.Delete(ctx, key); err != nil {
@@ -77,8 +78,9 @@ func (o ofTarget) Values(name string) [][]byte {
 	return o.Headers.Values(name)
 }
 
-// outdated says whether what the leader has fetched was made untrue meanwhile.
+// outdated says whether what the leader has looked up or fetched was made
+// untrue meanwhile.
 func (l *leader) outdated() bool {
 	at, ok := l.p.invalidated.GetIfPresent(l.keys.base)
-	return ok && !at.Before(l.started)
+	return ok && !at.Before(l.asked)
 }

@@ -56,6 +56,7 @@ type leader struct {
 	old     *store.Entry      // what is stored, whatever its state
 	stored  *store.Entry      // the same, when the upstream is asked to confirm it
 	span    trace.SpanContext // of the request that began the fetch
+	asked   time.Time         // when the client's request came: what was looked up is no older
 	started time.Time
 	size    int64
 }
@@ -84,7 +85,7 @@ const (
 func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 	client := c.snapshot()
 	l := &leader{
-		p: p, f: f, route: c.route, why: why, id: c.id.String(), joinKey: c.key, keys: c.keys, sign: c.signpost, old: c.stored, stored: c.stored, table: c.table,
+		p: p, f: f, route: c.route, why: why, id: c.id.String(), asked: c.start, joinKey: c.key, keys: c.keys, sign: c.signpost, old: c.stored, stored: c.stored, table: c.table,
 		span: c.spanContext(),
 		about: policy.Request{
 			Method: c.method, NoStore: c.cc.NoStore,
@@ -211,7 +212,7 @@ func (l *leader) judge(resp *Response) *answerHead {
 	if d.Partial != nil || d.ForGET {
 		d.Store, d.Share, d.Reason = false, false, policy.ReasonPartial
 	}
-	head.at = l.keys.place(&d, l.sign)
+	head.at = l.place(&d)
 	head.decision = d
 	l.remember(&d)
 	return head

@@ -85,6 +85,7 @@ type Proxy struct {
 	flights     flight.Group[cachekey.Key, answerHead, *store.Entry]
 	uncacheable *otter.Cache[cachekey.Key, struct{}]  // keys whose callers do not wait for each other
 	invalidated *otter.Cache[cachekey.Key, time.Time] // base keys whose answers were made untrue, and when
+	epochs      *otter.Cache[cachekey.Key, place]     // of signposts that may be on their way to the store
 	resting     *otter.Cache[cachekey.Key, struct{}]  // keys whose refresh failed
 	plain       *plainCache
 
@@ -109,6 +110,10 @@ func New(o Options, table *Table) (*Proxy, error) {
 	p.plain = newPlainCache()
 	p.uncacheable = newMarks(o.UncacheableTTL)
 	p.resting = newMarks(restTime)
+	p.epochs = otter.Must(&otter.Options[cachekey.Key, place]{
+		MaximumSize:      100_000,
+		ExpiryCalculator: otter.ExpiryWriting[cachekey.Key, place](time.Minute),
+	})
 	p.invalidated = otter.Must(&otter.Options[cachekey.Key, time.Time]{
 		MaximumSize:      100_000,
 		ExpiryCalculator: otter.ExpiryWriting[cachekey.Key, time.Time](longestFetch),
@@ -160,6 +165,7 @@ func (p *Proxy) Close(ctx context.Context) {
 	p.uncacheable.StopAllGoroutines()
 	p.resting.StopAllGoroutines()
 	p.invalidated.StopAllGoroutines()
+	p.epochs.StopAllGoroutines()
 	p.plain.close()
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"jaegis-proxy/cachekey"
 	"jaegis-proxy/policy"
-	"jaegis-proxy/store"
 )
 
 // selection tells the keys under which answers to a request may lie. Under
@@ -74,21 +73,33 @@ type place struct {
 	key   cachekey.Key
 }
 
-// place finds it for an answer with this verdict. sign is the signpost that
-// was found before, or nil: an epoch goes on while what selects stays the same.
-func (s *selection) place(d *policy.Decision, sign *store.Entry) place {
-	names := d.Vary
-	if s.own != s.base && !d.Public {
-		names = append([]string{byCaller}, names...)
+// place finds it for an answer with this verdict. An epoch goes on while what
+// selects stays the same: that of the signpost that was found or, where none
+// was, of one that is on its way to the store.
+func (l *leader) place(d *policy.Decision) place {
+	at := place{names: d.Vary, key: l.keys.base}
+	if l.keys.own != l.keys.base && !d.Public {
+		at.names = append([]string{byCaller}, d.Vary...)
 	}
-	at := place{names: names}
-	switch {
-	case len(names) == 0:
-	case sign != nil && slices.Equal(sign.Vary, names):
-		at.epoch = sign.Epoch
-	default:
-		at.epoch = rand.Uint64()
+	if len(at.names) == 0 {
+		return at
 	}
-	at.key = s.variant(names, at.epoch)
+	if l.sign != nil && slices.Equal(l.sign.Vary, at.names) {
+		at.epoch = l.sign.Epoch
+	} else {
+		at.epoch = l.p.epoch(l.keys.base, at.names)
+	}
+	at.key = l.keys.variant(at.names, at.epoch)
 	return at
+}
+
+// epoch gives the epoch that has begun for a signpost with these names lately,
+// or begins one.
+func (p *Proxy) epoch(base cachekey.Key, names []string) uint64 {
+	begun, _ := p.epochs.SetIfAbsent(base, place{names: names, epoch: rand.Uint64()})
+	if !slices.Equal(begun.names, names) {
+		begun = place{names: names, epoch: rand.Uint64()}
+		p.epochs.Set(base, begun)
+	}
+	return begun.epoch
 }

@@ -57,7 +57,7 @@ func (l *leader) confirm(resp *Response) *answerHead {
 		e.Lifetime = d.Lifetime
 	}
 	l.remember(&d)
-	return &answerHead{status: e.Status, fields: e.Header, decision: d, at: l.keys.place(&d, l.sign), confirmed: &e}
+	return &answerHead{status: e.Status, fields: e.Header, decision: d, at: l.place(&d), confirmed: &e}
 }
 
 // keepConfirmed gives the confirmed answer to be stored anew. One that must
@@ -90,7 +90,7 @@ func (l *leader) updateByHead(head *answerHead) {
 	}
 	e := *l.old
 	e.Header, e.Lifetime, e.Source = endToEnd(merged), d.Lifetime, ""
-	l.p.write(l.f.Context(), l, &answerHead{decision: d, at: l.keys.place(&d, l.sign)}, &e)
+	l.p.write(l.f.Context(), l, &answerHead{decision: d, at: l.place(&d)}, &e)
 }
 
 // forgetTime bounds how long an answer waits for the store to forget another.
@@ -98,6 +98,7 @@ const forgetTime = 50 * time.Millisecond
 
 // forget takes out what is stored for the request, all variants of it.
 func (l *leader) forget() {
+	l.p.epochs.Invalidate(l.keys.base)
 	ctx, cancel := context.WithTimeout(l.p.ctx, forgetTime)
 	defer cancel()
 	if err := l.p.store.Delete(ctx, l.keys.base); err != nil {
