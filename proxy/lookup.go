@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 
+	"jaegis-proxy/cachekey"
 	"jaegis-proxy/policy"
 	"jaegis-proxy/store"
 )
@@ -16,7 +17,7 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 		return c.deliver(e, Hit)
 	case state == policy.Revalidate:
 		if c.stored = e; !c.cc.OnlyIfCached {
-			p.refresh(c)
+			p.refresh(c, generation)
 		}
 		return c.deliver(e, Stale)
 	case c.cc.OnlyIfCached:
@@ -77,17 +78,23 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 	// answer is in the store, and whoever joined us meanwhile finds it there.
 	if joined := c.key; p.flights.Generation() != generation {
 		if e, state := p.find(c); state == policy.Fresh {
-			p.flights.Forget(joined, f)
-			f.Close(errLookAgain)
-			f.Settle(nil)
-			f.Leave()
-			f.Done()
+			p.callOff(joined, f)
 			return c.deliver(e, Hit)
 		}
 		c.key = joined
 	}
 	p.start(c, f, fetchShared)
 	return p.follow(c, f, Miss)
+}
+
+// callOff ends a flight that is not needed, in which the caller has a seat.
+// Whoever joined it looks again.
+func (p *Proxy) callOff(joined cachekey.Key, f *inFlight) {
+	p.flights.Forget(joined, f)
+	f.Close(errLookAgain)
+	f.Settle(nil)
+	f.Leave()
+	f.Done()
 }
 
 // errLookAgain tells those who joined a flight that it was not needed.
