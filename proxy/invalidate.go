@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"net/url"
 	"strings"
 
@@ -58,12 +57,7 @@ func (l *leader) invalidateURI(uri []byte) {
 		return
 	}
 	l.p.invalidated.Set(key, l.p.now())
-	l.p.epochs.Invalidate(key)
-	ctx, cancel := context.WithTimeout(l.p.ctx, forgetTime)
-	defer cancel()
-	if err := l.p.store.Delete(ctx, key); err != nil {
-		l.p.log.Warn("an answer that is no longer true could not be taken out of the store", "route", route.Name, "error", err)
-	}
+	l.p.forget(key, route)
 }
 
 // ofTarget shows the headers of a request but for those that describe its own

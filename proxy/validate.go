@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"jaegis-proxy/cachekey"
 	"jaegis-proxy/policy"
 	"jaegis-proxy/store"
 )
@@ -66,7 +67,7 @@ func (l *leader) keepConfirmed(head *answerHead) *store.Entry {
 	if head.decision.Store {
 		return head.confirmed
 	}
-	l.forget()
+	l.p.forget(l.keys.base, l.route)
 	return nil
 }
 
@@ -79,7 +80,7 @@ func (l *leader) updateByHead(head *answerHead) {
 	header := toHeader(head.fields)
 	merged, ok := policy.HeadUpdate(toHeader(l.old.Header), header, l.old.Length)
 	if !ok {
-		l.forget()
+		l.p.forget(l.keys.base, l.route)
 		return
 	}
 	about := l.about
@@ -96,13 +97,13 @@ func (l *leader) updateByHead(head *answerHead) {
 // forgetTime bounds how long an answer waits for the store to forget another.
 const forgetTime = 50 * time.Millisecond
 
-// forget takes out what is stored for the request, all variants of it.
-func (l *leader) forget() {
-	l.p.epochs.Invalidate(l.keys.base)
-	ctx, cancel := context.WithTimeout(l.p.ctx, forgetTime)
+// forget takes out what lies under a base key, all variants of it.
+func (p *Proxy) forget(base cachekey.Key, route *Route) {
+	p.epochs.Invalidate(base)
+	ctx, cancel := context.WithTimeout(p.ctx, forgetTime)
 	defer cancel()
-	if err := l.p.store.Delete(ctx, l.keys.base); err != nil {
-		l.p.log.Warn("an answer could not be taken out of the store", "route", l.route.Name, "error", err)
+	if err := p.store.Delete(ctx, base); err != nil {
+		p.log.Warn("an answer that is no longer true could not be taken out of the store", "route", route.Name, "error", err)
 	}
 }
 
