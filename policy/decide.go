@@ -36,6 +36,7 @@ type Request struct {
 	Credential    bool // it carried credentials of any kind, cookies included
 	Authorization bool // it carried credentials other than cookies
 	NoStore       bool // its Cache-Control said no-store
+	Range         bool // it asked for a part, in one range
 	SentAt        time.Time
 	URI           *url.URL // its effective URI, absolute; without it no POST is stored
 }
@@ -56,7 +57,7 @@ const (
 	ReasonMethod         Reason = "method"           // answers to this method are not stored; for POST, see Decision.ForGET
 	ReasonRequest        Reason = "request-no-store" // the request asked that nothing be stored
 	ReasonStatus         Reason = "status"           // it is an answer to this one request (or not final), or none that a route's TTL applies to
-	ReasonPartial        Reason = "partial"          // a part that cannot be told to fit with others: more than one, not well described, no strong validator
+	ReasonPartial        Reason = "partial"          // a part that was not asked for, or only as one of several
 	ReasonUnframed       Reason = "unframed"         // its end cannot be told from a cut
 	ReasonNoStore        Reason = "no-store"
 	ReasonPrivate        Reason = "private"
@@ -77,7 +78,7 @@ type Decision struct {
 	Vary     []string      // request headers that select this answer, canonical and sorted
 	Reason   Reason        // why not, when Store is false
 	Public   bool          // the answer itself says that any caller may be given it (FreshnessOrigin)
-	Partial  *ContentRange // what is stored is this part only; nil for whole answers
+	Partial  *ContentRange // what is stored is this part only, which fits with others; nil for whole answers, and for a part that answers its own Range alone
 	ForGET   bool          // it answers a POST and is to be stored as if a GET for the same URI had brought it
 }
 
@@ -108,7 +109,9 @@ func Decide(rule *Rule, req *Request, resp *Response, now time.Time) Decision {
 	}
 	if rule.Freshness == FreshnessOrigin {
 		d := decideOrigin(rule, req, resp, &cc, isTargeted, now)
-		d.Vary = vary
+		d.Vary = append(vary, d.Vary...)
+		slices.Sort(d.Vary)
+		d.Vary = slices.Compact(d.Vary)
 		return d
 	}
 	if !storedByRoute(resp.Status) {

@@ -40,8 +40,8 @@ func splitMembers(s string) ([]string, bool) {
 
 // NormalizeLanguage gives one form for Accept-Language fields that mean the
 // same (RFC 9110, section 12.5.4): lower case, no white space, the members in
-// the order of their weights and then as given, for servers do heed that. A
-// malformed field stays as it is.
+// the order of their weights, those of one weight by name, for what order they
+// came in is nothing that can be relied upon. A malformed field stays as it is.
 func NormalizeLanguage(lines []string) string {
 	joined := strings.Join(lines, ", ")
 	type member struct {
@@ -65,12 +65,30 @@ func NormalizeLanguage(lines []string) string {
 		}
 		members = append(members, member{tag + formatWeight(weight), weight})
 	}
-	slices.SortStableFunc(members, func(a, b member) int { return cmp.Compare(b.weight, a.weight) })
+	slices.SortFunc(members, func(a, b member) int {
+		return cmp.Or(cmp.Compare(b.weight, a.weight), strings.Compare(a.text, b.text))
+	})
 	texts := make([]string, len(members))
 	for i, m := range members {
 		texts[i] = m.text
 	}
 	return strings.Join(texts, ",")
+}
+
+// PreferredLanguage gives the one language that an Accept-Language field
+// prefers to all others, in lower case, and whether it names others at all;
+// empty when there is none such.
+func PreferredLanguage(lines []string) (tag string, others bool) {
+	first, rest, others := strings.Cut(NormalizeLanguage(lines), ",")
+	if others && !strings.Contains(first, ";") {
+		if next, _, _ := strings.Cut(rest, ","); !strings.Contains(next, ";") {
+			return "", true // another has the same weight
+		}
+	}
+	if strings.ContainsAny(first, "*;") || !isLanguageRange(first) {
+		return "", others
+	}
+	return first, others
 }
 
 func isLanguageRange(s string) bool {

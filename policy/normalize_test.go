@@ -33,11 +33,11 @@ func TestRFC9110Section12_5_4Languages(t *testing.T) {
 			t.Errorf("%q: %q, want %q", lines, got, want)
 		}
 	}
-	f("en,de", "en, de")
-	f("en,de", "eN, De")
-	f("en,de", " en ,   de")
-	f("en,de", "en", "de")
-	f("de,en", "de, en") // servers heed the order
+	f("de,en", "en, de")
+	f("de,en", "eN, De")
+	f("de,en", " en ,   de")
+	f("de,en", "en", "de")
+	f("de,en", "de, en")
 	f("de,fr;q=0.5", "fr;q=0.5, de;q=1.0")
 	f("de,fr;q=0.5", "FR ; Q=0.500,de")
 	f("a,c,b;q=0.05,*;q=0", "*;q=0,a,b;q=0.05,c;q=1.")

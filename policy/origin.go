@@ -24,8 +24,8 @@ func decideOrigin(rule *Rule, req *Request, resp *Response, cc *Directives, isTa
 	case req.Method != "GET" && req.Method != "QUERY":
 		d.Reason, d.Share = ReasonMethod, false
 	}
-	if d.Reason == "" && resp.Status == http.StatusPartialContent {
-		d.Partial, d.Reason = storablePart(req, resp, now)
+	if d.Reason == "" && resp.Status == http.StatusPartialContent && (!req.Range || req.Method != "GET") {
+		d.Reason, d.Share = ReasonPartial, false
 	}
 	if d.Reason != "" {
 		return d
@@ -34,10 +34,23 @@ func decideOrigin(rule *Rule, req *Request, resp *Response, cc *Directives, isTa
 	if d.Reason != "" {
 		return Decision{Reason: d.Reason, Share: d.Share}
 	}
-	d.Store, d.Public = true, cc.Public || cc.SMaxAge.Set
+	d.Store, d.Public = true, cc.Public || cc.SMaxAge.Set || req.Authorization && cc.MustRevalidate
 	state := d.Lifetime.At(now)
-	d.Share = !d.ForGET && d.Partial == nil && (d.Share || state == Fresh || state == Revalidate)
+	d.Share = !d.ForGET && (d.Share || state == Fresh || state == Revalidate)
+	if resp.Status == http.StatusPartialContent {
+		d.partial(resp, now)
+	}
 	return d
+}
+
+// partial says which part of a representation a 206 brings. One of which it
+// cannot be told what it fits with is the answer to its own Range alone.
+func (d *Decision) partial(resp *Response, now time.Time) {
+	if part, ok := Part(resp.Header, now); ok {
+		d.Partial = &part
+		return
+	}
+	d.Vary = []string{"If-Range", "Range"}
 }
 
 // speaksForTarget says whether the answer to a POST is what a GET for the same
@@ -49,20 +62,6 @@ func speaksForTarget(req *Request, resp *Response) bool {
 	}
 	u := resolve(req.URI, lines[0])
 	return u != nil && sameOrigin(u, req.URI) && pathAndQuery(u) == pathAndQuery(req.URI)
-}
-
-// storablePart says which part of a representation a 206 brings. It is stored
-// only where other parts can be told to belong to the same (section 3.4).
-func storablePart(req *Request, resp *Response, now time.Time) (*ContentRange, Reason) {
-	lines := resp.Header.Values("Content-Range")
-	if req.Method != "GET" || len(lines) != 1 || strongValidator(resp.Header, now) == "" {
-		return nil, ReasonPartial
-	}
-	part, ok := ParseContentRange(lines[0])
-	if !ok || part.Size < 0 || !holds(resp.Header, part.Last-part.First+1) {
-		return nil, ReasonPartial
-	}
-	return &part, ""
 }
 
 // understood says whether the caching requirements of a final status are known

@@ -3,6 +3,7 @@ package policy
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"testing"
 	"time"
 )
@@ -326,27 +327,42 @@ func TestOnlyWhatIsFreshIsSharedWithThoseWhoWait(t *testing.T) {
 
 func TestRFC9111Section3_3PartsOfAnswers(t *testing.T) {
 	rule := Rule{Freshness: FreshnessOrigin}
-	f := func(want *ContentRange, method string, pairs ...string) {
+	decide := func(req *Request, pairs []string) Decision {
+		return Decide(&rule, req, &Response{Status: 206, Header: header(append(pairs, "Cache-Control", "max-age=60", "Vary", "Foo")...), Framed: true}, noon)
+	}
+	modified, date := noon.Add(-time.Hour).Format(http.TimeFormat), noon.Format(http.TimeFormat)
+	fits := func(pairs ...string) {
 		t.Helper()
-		d := Decide(&rule, &Request{Method: method}, &Response{Status: 206, Header: header(append(pairs, "Cache-Control", "max-age=60")...), Framed: true}, noon)
-		if d.Store != (want != nil) || d.Share || d.Store && *d.Partial != *want || !d.Store && d.Reason == "" {
-			t.Errorf("%s %q: %+v, want %v", method, pairs, d, want)
+		d := decide(&Request{Method: "GET", Range: true}, pairs)
+		if !d.Store || !d.Share || d.Partial == nil || *d.Partial != (ContentRange{0, 4, 10}) || !slices.Equal(d.Vary, []string{"Foo"}) {
+			t.Errorf("%q: %+v, want a part that fits with others", pairs, d)
+		}
+		for _, req := range []Request{{Method: "GET"}, {Method: "QUERY", Range: true}, {Method: "POST", Range: true}} {
+			if d := decide(&req, pairs); d.Store || d.Share || d.Reason == "" {
+				t.Errorf("%+v %q: %+v", req, pairs, d)
+			}
 		}
 	}
-	part := &ContentRange{0, 4, 10}
-	modified, date := noon.Add(-time.Hour).Format(http.TimeFormat), noon.Format(http.TimeFormat)
-	f(part, "GET", "Content-Range", "bytes 0-4/10", "ETag", `"a"`)
-	f(part, "GET", "Content-Range", "bytes 0-4/10", "ETag", `"a"`, "Content-Length", "5")
-	f(part, "GET", "Content-Range", "bytes 0-4/10", "Last-Modified", modified, "Date", date)
-	f(nil, "GET", "Content-Range", "bytes 0-4/10", "ETag", `"a"`, "Content-Length", "6")
-	f(nil, "GET", "Content-Range", "bytes 0-4/10")
-	f(nil, "GET", "Content-Range", "bytes 0-4/10", "ETag", `W/"a"`)
-	f(nil, "GET", "Content-Range", "bytes 0-4/10", "ETag", `W/"a"`, "Last-Modified", modified, "Date", date)
-	f(nil, "GET", "Content-Range", "bytes 0-4/10", "Last-Modified", modified)
-	f(nil, "GET", "Content-Range", "bytes 0-4/10", "Last-Modified", noon.Add(-time.Second).Format(http.TimeFormat), "Date", date)
-	f(nil, "GET", "Content-Range", "bytes 0-4/*", "ETag", `"a"`)
-	f(nil, "GET", "Content-Range", "bytes 0-4/10", "Content-Range", "bytes 5-9/10", "ETag", `"a"`)
-	f(nil, "GET", "Content-Type", "multipart/byteranges; boundary=x", "ETag", `"a"`)
-	f(nil, "QUERY", "Content-Range", "bytes 0-4/10", "ETag", `"a"`)
-	f(nil, "POST", "Content-Range", "bytes 0-4/10", "ETag", `"a"`)
+	alone := func(pairs ...string) {
+		t.Helper()
+		d := decide(&Request{Method: "GET", Range: true}, pairs)
+		if !d.Store || d.Partial != nil || !slices.Equal(d.Vary, []string{"Foo", "If-Range", "Range"}) {
+			t.Errorf("%q: %+v, want an answer to its Range alone", pairs, d)
+		}
+		if d := decide(&Request{Method: "GET"}, pairs); d.Store || d.Share || d.Reason != ReasonPartial {
+			t.Errorf("not asked for: %q: %+v", pairs, d)
+		}
+	}
+	fits("Content-Range", "bytes 0-4/10", "ETag", `"a"`)
+	fits("Content-Range", "bytes 0-4/10", "ETag", `"a"`, "Content-Length", "5")
+	fits("Content-Range", "bytes 0-4/10", "Last-Modified", modified, "Date", date)
+	alone("Content-Range", "bytes 0-4/10", "ETag", `"a"`, "Content-Length", "6")
+	alone("Content-Range", "bytes 0-4/10")
+	alone("Content-Range", "bytes 0-4/10", "ETag", `W/"a"`)
+	alone("Content-Range", "bytes 0-4/10", "ETag", `W/"a"`, "Last-Modified", modified, "Date", date)
+	alone("Content-Range", "bytes 0-4/10", "Last-Modified", modified)
+	alone("Content-Range", "bytes 0-4/10", "Last-Modified", noon.Add(-time.Second).Format(http.TimeFormat), "Date", date)
+	alone("Content-Range", "bytes 0-4/*", "ETag", `"a"`)
+	alone("Content-Range", "bytes 0-4/10", "Content-Range", "bytes 5-9/10", "ETag", `"a"`)
+	alone("Content-Type", "multipart/byteranges; boundary=x", "ETag", `"a"`)
 }

@@ -2,7 +2,9 @@ package policy
 
 import (
 	"cmp"
+	"fmt"
 	"math"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -124,6 +126,29 @@ func ParseContentRange(field string) (ContentRange, bool) {
 		return ContentRange{}, false
 	}
 	return c, true
+}
+
+// Part says which part of a representation the body of a 206 is. It is false
+// where that cannot be told, or not what other parts belong to the same: then
+// no other part or whole has anything to do with it (RFC 9111, section 3.4).
+func Part(h http.Header, now time.Time) (ContentRange, bool) {
+	lines := h.Values("Content-Range")
+	if len(lines) != 1 || strongValidator(h, now) == "" {
+		return ContentRange{}, false
+	}
+	part, ok := ParseContentRange(lines[0])
+	if !ok || part.Size < 0 || !holds(h, part.Len()) {
+		return ContentRange{}, false
+	}
+	return part, true
+}
+
+// Len is the length of the part in bytes.
+func (c ContentRange) Len() int64 { return c.Last - c.First + 1 }
+
+// String is the value of a Content-Range field.
+func (c ContentRange) String() string {
+	return fmt.Sprintf("bytes %d-%d/%d", c.First, c.Last, c.Size)
 }
 
 // IfRange says whether a Range field counts, given the request's If-Range and

@@ -36,10 +36,12 @@ type call struct {
 	keys     selection
 	key      cachekey.Key // under which the call looks and joins
 	keyed    bool
+	ranged   bool         // the upstream is asked for the part that the client wants
 	herald   *herald      // nil when interim answers are not passed on
 	signpost *store.Entry // what lies under the base key, when that is a signpost
 	stored   *store.Entry // what the upstream may confirm
 	fallback *store.Entry // stale, for when the upstream fails
+	part     *store.Entry // a part that is stored and not enough for this request
 
 	outcome Outcome
 	status  int

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"net/http"
 
 	"jaegis-proxy/internal/encoding"
 	"jaegis-proxy/policy"
@@ -70,8 +71,13 @@ func (p *Proxy) landed(c *call, f *inFlight) *store.Entry {
 // call's own headers select.
 func (c *call) mayShare(head *answerHead) bool {
 	d := &head.decision
-	if !d.Share {
+	if !d.Share || c.p.untrue(c.keys.base, head.asked) {
 		return false
+	}
+	for _, tag := range tagsOf(head.fields) {
+		if c.p.untrue(c.origin().mark(tag), head.asked) {
+			return false
+		}
 	}
 	return head.at.key == c.keys.variant(head.at.names, head.at.epoch)
 }
@@ -87,7 +93,7 @@ func (c *call) heed(head *answerHead) {
 // sendLive streams from the flight.
 func (p *Proxy) sendLive(c *call, f *inFlight, head *answerHead, o Outcome) (streaming bool, err error) {
 	rep, shared := representation{}, o == Miss || o == Joined
-	if shared {
+	if shared && head.status != http.StatusPartialContent {
 		rep = c.represent(head.fields, "") // what the client cannot decode it gets as it came
 	}
 	cs := cacheStatus{outcome: o, status: head.status, stored: head.decision.Store && o == Miss, detail: c.missDetail(head)}

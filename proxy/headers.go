@@ -61,6 +61,8 @@ func (c *call) upstreamHeader(client http.Header, shared bool) http.Header {
 	for name, values := range client {
 		switch {
 		case hopByHop(name), slices.Contains(listed, strings.ToLower(name)) && !c.survives(name):
+		case c.ranged && (name == "Range" || name == "If-Range"):
+			out[name] = values
 		case shared && (conditional(name) || name == "Accept-Encoding"):
 		case shared && !c.inKey(name) && (forwarding(name) || name == "Cookie" || strings.Contains(name, "_")):
 		default:
@@ -88,10 +90,10 @@ func (c *call) via() string {
 
 // upstreamCoding asks for what this client and the proxy can both decode.
 func (c *call) upstreamCoding() string {
-	if c.accepts("gzip") {
-		return "gzip"
+	if c.ranged || c.part != nil || !c.accepts("gzip") {
+		return "identity" // parts of coded answers are of no use to others
 	}
-	return "identity"
+	return "gzip"
 }
 
 // accepts says whether the client takes the content coding.

@@ -1,8 +1,8 @@
 package proxy
 
 import (
-	"net/url"
 	"strings"
+	"time"
 
 	"jaegis-proxy/cachekey"
 	"jaegis-proxy/policy"
@@ -17,23 +17,10 @@ func (l *leader) invalidate(resp *Response) {
 	if policy.Safe(l.about.Method) {
 		return
 	}
-	target, err := url.Parse(l.uri())
-	if err != nil {
-		return
-	}
-	for _, uri := range policy.Invalidates(l.about.Method, resp.Status, target, resp.Header) {
+	l.invalidateGroups(resp)
+	for _, uri := range policy.Invalidates(l.about.Method, resp.Status, l.targetURI(), resp.Header) {
 		l.invalidateURI([]byte(uri))
 	}
-}
-
-// uri is the effective URI of the request, with a host that stands for itself
-// where the upstream does not care.
-func (l *leader) uri() string {
-	u := "http://" + l.req.Host + l.req.Path
-	if l.req.HasQuery {
-		u += "?" + l.req.Query
-	}
-	return u
 }
 
 func (l *leader) invalidateURI(uri []byte) {
@@ -41,23 +28,26 @@ func (l *leader) invalidateURI(uri []byte) {
 	if refused != nil {
 		return
 	}
-	route := l.table.find([]byte("GET"), t.host, t.path)
+	route, keys, err := l.table.keysOfGET(&t, l.keys.headers)
+	if route == nil || err != nil {
+		return
+	}
+	l.p.invalidated.Set(keys.base, l.p.now())
+	l.p.forget(keys.base, route)
+}
+
+// keysOfGET gives the keys of a GET for the target, with these headers. The
+// route is nil when such an answer is not stored.
+func (t *Table) keysOfGET(at *target, headers cachekey.Headers) (*Route, selection, error) {
+	route := t.find([]byte("GET"), at.host, at.path)
 	if route == nil || !route.cacheable("GET") {
-		return
+		return nil, selection{}, nil
 	}
-	rule := route.forAll
-	if rule == nil {
-		rule = route.Key
-	}
-	key, err := l.table.deriver.Derive(rule, &cachekey.Request{
-		Method: []byte("GET"), Upstream: route.Upstream.identity, Host: route.upstreamHost(&t),
-		Path: t.keyPath(), Query: t.query, Headers: ofTarget{l.keys.headers},
+	keys, err := t.keys(route, &cachekey.Request{
+		Method: []byte("GET"), Upstream: route.Upstream.identity, Host: route.upstreamHost(at),
+		Path: at.keyPath(), Query: at.query, Headers: ofTarget{headers},
 	})
-	if err != nil {
-		return
-	}
-	l.p.invalidated.Set(key, l.p.now())
-	l.p.forget(key, route)
+	return route, keys, err
 }
 
 // ofTarget shows the headers of a request but for those that describe its own
@@ -74,7 +64,11 @@ func (o ofTarget) Values(name string) [][]byte {
 
 // outdated says whether what the leader has looked up or fetched was made
 // untrue meanwhile.
-func (l *leader) outdated() bool {
-	at, ok := l.p.invalidated.GetIfPresent(l.keys.base)
-	return ok && !at.Before(l.asked)
+func (l *leader) outdated() bool { return l.p.untrue(l.keys.base, l.asked) }
+
+// untrue says whether what lies under the key was made untrue at that time or
+// later.
+func (p *Proxy) untrue(key cachekey.Key, since time.Time) bool {
+	at, ok := p.invalidated.GetIfPresent(key)
+	return ok && !at.Before(since)
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	"jaegis-proxy/internal/encoding"
 	"jaegis-proxy/policy"
@@ -15,15 +16,23 @@ func (l *leader) entry(head *answerHead) (*store.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &store.Entry{
+	e := &store.Entry{
 		Status:       head.status,
 		Header:       head.fields,
+		Tags:         tagsOf(head.fields),
 		Lifetime:     head.decision.Lifetime,
 		Body:         body,
 		Length:       int64(len(body)),
 		UpstreamTime: l.p.now().Sub(l.started),
 		Source:       "flight",
-	}, nil
+	}
+	switch {
+	case head.decision.Partial != nil:
+		return l.combine(e)
+	case l.prefix != nil && e.Length != head.length:
+		return nil, errPart
+	}
+	return e, nil
 }
 
 // keep stores the answer after the clients have their bytes. Until then the
@@ -41,10 +50,14 @@ func (p *Proxy) keep(l *leader, head *answerHead, e *store.Entry) {
 // write puts the entry where its Vary says, and a signpost there if need be.
 // The signpost goes last: it never points to nothing that was not tried.
 func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store.Entry) {
-	if l.outdated() {
+	e, ok := l.group(ctx, e)
+	if !ok || l.outdated() {
 		return
 	}
 	err := p.store.Put(ctx, head.at.key, e)
+	if alias, ok := l.keys.inLanguage(head.at, e.Header); ok && err == nil {
+		err = p.store.Put(ctx, alias, e)
+	}
 	if err == nil && len(head.at.names) > 0 {
 		err = p.store.Put(ctx, l.keys.base, l.signpost(head, e))
 	}
@@ -71,7 +84,7 @@ func (l *leader) signpost(head *answerHead, e *store.Entry) *store.Entry {
 // a tenth at least.
 func (p *Proxy) compress(e *store.Entry) *store.Entry {
 	o := p.o.Compression
-	if o.Coding == "" || e.Coding != "" || e.Length < max(o.MinSize, 1) || field(e.Header, "Content-Encoding") != "" ||
+	if o.Coding == "" || e.Coding != "" || e.Status == http.StatusPartialContent || e.Length < max(o.MinSize, 1) || field(e.Header, "Content-Encoding") != "" ||
 		!encoding.Compressible(field(e.Header, "Content-Type")) || noTransform(e.Header) {
 		return e
 	}

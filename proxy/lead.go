@@ -24,7 +24,8 @@ type answerHead struct {
 	fields   []store.Field
 	length   int64 // of the body; -1 when it is not known
 	decision policy.Decision
-	at       place // where the answer belongs
+	at       place     // where the answer belongs
+	asked    time.Time // as in leader
 
 	confirmed *store.Entry // the stored answer, freshened, that the upstream has confirmed; then there is no body
 }
@@ -52,9 +53,12 @@ type leader struct {
 	table   *Table
 	joinKey cachekey.Key // under which others can join
 	keys    selection
+	origin  origin
 	sign    *store.Entry      // as in call
 	old     *store.Entry      // what is stored, whatever its state
 	stored  *store.Entry      // the same, when the upstream is asked to confirm it
+	part    *store.Entry      // as in call
+	prefix  []byte            // what comes before the upstream's answer
 	span    trace.SpanContext // of the request that began the fetch
 	asked   time.Time         // when the client's request came: what was looked up is no older
 	started time.Time
@@ -77,6 +81,7 @@ type purpose int
 
 const (
 	fetchPass    purpose = iota // for one client, the cache has nothing to do with it
+	fetchPost                   // the same, but the answer may be that of a later GET
 	fetchShared                 // for whoever may be given the answer
 	fetchRefresh                // the same, while a stale answer is handed out
 )
@@ -85,10 +90,10 @@ const (
 func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 	client := c.snapshot()
 	l := &leader{
-		p: p, f: f, route: c.route, why: why, id: c.id.String(), asked: c.start, joinKey: c.key, keys: c.keys, sign: c.signpost, old: c.stored, stored: c.stored, table: c.table,
+		p: p, f: f, route: c.route, why: why, id: c.id.String(), asked: c.start, joinKey: c.key, keys: c.keys, origin: c.origin(), sign: c.signpost, old: c.stored, stored: c.stored, part: c.part, table: c.table,
 		span: c.spanContext(),
 		about: policy.Request{
-			Method: c.method, NoStore: c.cc.NoStore,
+			Method: c.method, NoStore: c.cc.NoStore, Range: c.ranged,
 			Credential: c.hasCredential(true), Authorization: c.head.flags.has(hasAuthorization) || c.hasCredential(false),
 		},
 		req: &Request{
@@ -97,6 +102,9 @@ func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 		},
 	}
 	l.keys.headers = variantHeaders(client)
+	if why == fetchPost {
+		l.keys.headers, l.about.URI = ofTarget{l.keys.headers}, l.targetURI()
+	}
 	if why != fetchRefresh {
 		if c.herald = c.newHerald(); c.herald != nil {
 			l.req.Interim = c.herald.tell
@@ -138,8 +146,6 @@ func (l *leader) run() {
 		e = l.keepConfirmed(head)
 	case head.decision.Store && !l.f.Sealed():
 		e, err = l.entry(head)
-	case l.about.Method == "HEAD":
-		l.updateByHead(head)
 	}
 	if err != nil {
 		l.failed(err)
@@ -195,26 +201,34 @@ func (l *leader) fetch() (head *answerHead, err error) {
 
 // judge gives the verdict on the answer's head.
 func (l *leader) judge(resp *Response) *answerHead {
-	head := &answerHead{status: resp.Status, fields: endToEnd(resp.Header), length: resp.Length, at: place{key: l.keys.base}}
+	head := &answerHead{status: resp.Status, fields: endToEnd(resp.Header), length: resp.Length, at: place{key: l.keys.base}, asked: l.asked}
 	if l.about.Method == "HEAD" || resp.Status == 204 || resp.Status == 304 {
 		head.length = contentLength(resp)
 	}
-	if l.why == fetchPass {
+	switch {
+	case l.why == fetchPass:
 		l.invalidate(resp)
 		return head
+	case l.why == fetchPost:
+		l.invalidate(resp)
+		l.asked = l.p.now().Add(1) // what it has just made untrue is older
+	case l.about.Method == "HEAD":
+		l.updateByHead(head)
 	}
 	d := policy.Decide(&l.route.Rule, &l.about, &policy.Response{
 		Status: resp.Status, Header: resp.Header, Framed: resp.Framed,
 	}, l.p.now())
-	if d.Store && resp.Length > l.route.MaxObjectBytes {
+	switch {
+	case d.Store && resp.Length > l.route.MaxObjectBytes:
 		d.Store, d.Reason = false, reasonTooLarge
-	}
-	if d.Partial != nil || d.ForGET {
-		d.Store, d.Share, d.Reason = false, false, policy.ReasonPartial
+	case d.Store && resp.Status == http.StatusPartialContent && resp.Header.Get("Content-Encoding") != "":
+		d.Store, d.Reason = false, policy.ReasonPartial // asked for without: it may not be for those who ask next
 	}
 	head.at = l.place(&d)
 	head.decision = d
-	l.remember(&d)
+	if l.why != fetchPost {
+		l.remember(&d)
+	}
 	return head
 }
 
@@ -254,6 +268,12 @@ func contentLength(resp *Response) int64 {
 
 // copy moves the body into the flight until its verified end.
 func (l *leader) copy(resp *Response) error {
+	if len(l.prefix) > 0 {
+		l.size = int64(len(l.prefix))
+		if err := l.f.Write(l.prefix, false); err != nil {
+			return err
+		}
+	}
 	buf := getBuffer(32 << 10)
 	defer putBuffer(buf)
 	for {
@@ -280,7 +300,7 @@ func (l *leader) copy(resp *Response) error {
 // outgrow gives up storing: the answer goes on to those who read it.
 func (l *leader) outgrow() {
 	l.f.Seal()
-	if l.why != fetchPass {
+	if l.why != fetchPass && l.why != fetchPost {
 		l.remember(&policy.Decision{Reason: reasonTooLarge})
 	}
 }

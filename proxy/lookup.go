@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"net/http"
 
 	"jaegis-proxy/cachekey"
 	"jaegis-proxy/policy"
@@ -33,24 +34,48 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 // a signpost it goes on to the variant that this request selects; where it
 // finds nothing at all, the call's key is the caller's own.
 func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
-	c.key, c.signpost = c.keys.base, nil
-	e := p.get(c)
+	c.key, c.signpost, c.part = c.keys.base, nil, nil
+	e := p.get(c, c.key)
 	switch {
 	case e == nil:
 		c.key = c.keys.own
 	case len(e.Vary) > 0:
 		c.signpost = e
-		c.key = c.keys.variant(e.Vary, e.Epoch)
-		e = p.get(c)
+		e = p.getVariant(c)
 	}
 	if e == nil || len(e.Vary) > 0 || e.Status < 200 || e.Status > 599 {
 		return nil, policy.Expired
 	}
-	return e, policy.Usable(e.Lifetime, &c.cc, c.start)
+	usable := policy.Usable
+	if p.regrouped(c, e) {
+		usable = policy.UsableOnceValidated
+	}
+	if e.Status == http.StatusPartialContent {
+		return c.usePart(e, usable(e.Lifetime, &c.cc, c.start))
+	}
+	return e, usable(e.Lifetime, &c.cc, c.start)
 }
 
-func (p *Proxy) get(c *call) *store.Entry {
-	e, err := p.store.Get(p.ctx, c.key)
+// getVariant follows the call's signpost. What is not there for the request as
+// it is may be there for the language that it prefers.
+func (p *Proxy) getVariant(c *call) *store.Entry {
+	names, epoch := c.signpost.Vary, c.signpost.Epoch
+	c.key = c.keys.variant(names, epoch)
+	e := p.get(c, c.key)
+	if e != nil {
+		return e
+	}
+	if key, ok := c.keys.preferred(names, epoch); ok {
+		e = p.get(c, key)
+	}
+	if e == nil || policy.Usable(e.Lifetime, &c.cc, c.start) != policy.Fresh {
+		return nil
+	}
+	return e
+}
+
+func (p *Proxy) get(c *call, key cachekey.Key) *store.Entry {
+	e, err := p.store.Get(p.ctx, key)
 	if err != nil {
 		c.outage = c.outage || !errors.Is(err, store.ErrNotFound)
 		return nil
@@ -66,6 +91,9 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 	}
 	if c.route.CancelAbandoned && c.watch == nil {
 		c.watch = watch(p.ctx, c.ctx.Conn())
+	}
+	if c.wantsPart() {
+		c.ranged, c.key = true, c.partKey()
 	}
 	if _, marked := p.uncacheable.GetIfPresent(c.key); marked || c.cc.NoCache || c.method == "HEAD" {
 		return p.alone(c)
@@ -118,8 +146,12 @@ func (p *Proxy) pass(c *call, reason string) (streaming bool, err error) {
 		return false, errOverCapacity
 	}
 	c.watch = watch(p.ctx, c.ctx.Conn())
+	why := fetchPass
+	if reason == "method" && c.answersGET() {
+		why = fetchPost
+	}
 	f := p.newFlight(c, true)
-	p.start(c, f, fetchPass)
+	p.start(c, f, why)
 	if reason == "uncached-route" || reason == "method" {
 		return p.follow(c, f, Pass)
 	}

@@ -220,14 +220,20 @@ func (c *call) deriveKey() error {
 		Headers:  keyHeaders{c},
 		Body:     c.keyBody(),
 	}
-	own, err := c.table.deriver.Derive(c.route.Key, req)
-	base := own
-	if c.route.forAll != nil && err == nil {
-		base, err = c.table.deriver.Derive(c.route.forAll, req)
-	}
-	c.keys = selection{base: base, own: own, headers: keyHeaders{c}}
-	c.key, c.keyed = own, err == nil
+	var err error
+	c.keys, err = c.table.keys(c.route, req)
+	c.key, c.keyed = c.keys.own, err == nil
 	return err
+}
+
+// keys derives the keys of a request that the route has.
+func (t *Table) keys(route *Route, req *cachekey.Request) (selection, error) {
+	own, err := t.deriver.Derive(route.Key, req)
+	base := own
+	if route.forAll != nil && err == nil {
+		base, err = t.deriver.Derive(route.forAll, req)
+	}
+	return selection{base: base, own: own, headers: req.Headers}, err
 }
 
 func (c *call) keyBody() cachekey.Body {

@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"jaegis-proxy/cachekey"
 	"jaegis-proxy/policy"
+	"jaegis-proxy/store"
 )
 
 // selection tells the keys under which answers to a request may lie. Under
@@ -31,8 +33,37 @@ func (s *selection) variant(names []string, epoch uint64) cachekey.Key {
 	if names[0] == byCaller {
 		key = s.own
 	}
-	return cachekey.Variant(key, append([]string{epochName}, names...), variantOf{s.headers, epoch})
+	return cachekey.Variant(key, append([]string{epochName}, names...), variantOf{s.headers, epoch, ""})
 }
+
+// preferred is the key of what may be the answer in the one language that the
+// request prefers to others; false when it prefers none.
+func (s *selection) preferred(names []string, epoch uint64) (cachekey.Key, bool) {
+	if !slices.Contains(names, acceptLanguage) {
+		return cachekey.Key{}, false
+	}
+	tag, others := policy.PreferredLanguage(toStrings(s.headers.Values(acceptLanguage)))
+	return s.language(names, epoch, tag), tag != "" && others
+}
+
+// inLanguage is the key under which an answer lies a second time that says
+// which language it is in: for those who prefer that language to all others.
+func (s *selection) inLanguage(at place, fields []store.Field) (cachekey.Key, bool) {
+	tag := strings.ToLower(field(fields, "Content-Language"))
+	if tag == "" || !slices.Contains(at.names, acceptLanguage) || strings.ContainsAny(tag, ", \t") {
+		return cachekey.Key{}, false
+	}
+	key := s.language(at.names, at.epoch, tag)
+	return key, key != at.key
+}
+
+func (s *selection) language(names []string, epoch uint64, tag string) cachekey.Key {
+	in := *s
+	in.headers = variantOf{s.headers, epoch, tag}
+	return in.variant(names, epoch)
+}
+
+const acceptLanguage = "Accept-Language"
 
 // epochName is no field's name.
 const epochName = "@epoch"
@@ -40,8 +71,9 @@ const epochName = "@epoch"
 // variantOf shows the headers that select, in a form that does not depend on
 // how a client writes them (RFC 9111, section 4.1), and the epoch.
 type variantOf struct {
-	headers cachekey.Headers
-	epoch   uint64
+	headers  cachekey.Headers
+	epoch    uint64
+	language string // in the place of what the request says, unless empty
 }
 
 // Values implements cachekey.Headers.
@@ -52,18 +84,27 @@ func (v variantOf) Values(name string) [][]byte {
 	case byCaller:
 		return nil // own holds it
 	}
+	isLanguage := strings.EqualFold(name, acceptLanguage)
+	if isLanguage && v.language != "" {
+		return [][]byte{[]byte(v.language)}
+	}
 	values := v.headers.Values(name)
 	if len(values) == 0 {
 		return nil
 	}
-	lines := make([]string, len(values))
-	for i, b := range values {
-		lines[i] = string(b)
-	}
-	if name == "Accept-Language" || name == "accept-language" {
+	lines := toStrings(values)
+	if isLanguage {
 		return [][]byte{[]byte(policy.NormalizeLanguage(lines))}
 	}
 	return [][]byte{[]byte(policy.NormalizeFieldLines(lines))}
+}
+
+func toStrings(values [][]byte) []string {
+	out := make([]string, len(values))
+	for i, b := range values {
+		out[i] = string(b)
+	}
+	return out
 }
 
 // place says where an answer belongs: what selects it, and under which epoch.

@@ -14,23 +14,43 @@ import (
 // confirm, whether that is still good (RFC 9111, section 4.3). A confirmation
 // that speaks of another answer is no use, and the whole is asked for.
 func (l *leader) ask() (*Response, error) {
+	if remainder := l.remainder(); remainder != nil {
+		return l.askFor(remainder, func(resp *Response) bool {
+			if l.completes(resp) {
+				l.complete(resp)
+				return true
+			}
+			return resp.Status != http.StatusPartialContent && resp.Status != http.StatusRequestedRangeNotSatisfiable
+		})
+	}
 	condition := l.condition()
 	if condition == nil {
 		l.stored = nil
 		return l.do(l.f.Context())
 	}
+	return l.askFor(condition, func(resp *Response) bool {
+		if resp.Status != http.StatusNotModified || policy.Confirms(toHeader(l.stored.Header), resp.Header) {
+			return true
+		}
+		l.stored = nil
+		return false
+	})
+}
+
+// askFor asks for less than the whole, by more fields than the request has. An
+// answer that is of no use is dropped, and the whole is asked for.
+func (l *leader) askFor(fields http.Header, useful func(*Response) bool) (*Response, error) {
 	plain := l.req.Header
 	l.req.Header = plain.Clone()
-	for name, values := range condition {
+	for name, values := range fields {
 		l.req.Header[name] = values
 	}
 	resp, err := l.do(l.f.Context())
 	l.req.Header = plain
-	if err != nil || resp.Status != http.StatusNotModified || policy.Confirms(toHeader(l.stored.Header), resp.Header) {
+	if err != nil || useful(resp) {
 		return resp, err
 	}
-	_ = resp.Body.Close() // a 304 has none
-	l.stored = nil
+	_ = resp.Body.Close() // nobody wants it
 	return l.do(l.f.Context())
 }
 
@@ -54,11 +74,12 @@ func (l *leader) confirm(resp *Response) *answerHead {
 	d := policy.Decide(&l.route.Rule, &l.about, &policy.Response{Status: l.stored.Status, Header: merged, Framed: true}, now)
 	e := *l.stored
 	e.Header, e.Lifetime, e.Source = endToEnd(merged), policy.Lifetime{StoredAt: now}, "upstream"
+	e.Tags = tagsOf(e.Header)
 	if d.Store {
 		e.Lifetime = d.Lifetime
 	}
 	l.remember(&d)
-	return &answerHead{status: e.Status, fields: e.Header, decision: d, at: l.place(&d), confirmed: &e}
+	return &answerHead{status: e.Status, fields: e.Header, decision: d, at: l.place(&d), asked: l.asked, confirmed: &e}
 }
 
 // keepConfirmed gives the confirmed answer to be stored anew. One that must
@@ -73,6 +94,7 @@ func (l *leader) keepConfirmed(head *answerHead) *store.Entry {
 
 // updateByHead brings a stored answer up to date with what HEAD says of it, or
 // takes it out when it is another (section 4.3.5).
+// It is done before the client sees the answer; the store gets it later.
 func (l *leader) updateByHead(head *answerHead) {
 	if l.old == nil || head.status != http.StatusOK || l.old.Status != http.StatusOK {
 		return
@@ -91,7 +113,11 @@ func (l *leader) updateByHead(head *answerHead) {
 	}
 	e := *l.old
 	e.Header, e.Lifetime, e.Source = endToEnd(merged), d.Lifetime, ""
-	l.p.write(l.f.Context(), l, &answerHead{decision: d, at: l.place(&d)}, &e)
+	e.Tags = tagsOf(e.Header)
+	at := &answerHead{decision: d, at: l.place(&d)}
+	if !l.p.o.Writes.Submit(e.Size(), func(ctx context.Context) { l.p.write(ctx, l, at, &e) }) {
+		l.p.metrics.notStored(l.route, "queue-full")
+	}
 }
 
 // forgetTime bounds how long an answer waits for the store to forget another.

@@ -1,0 +1,154 @@
+package proxy
+
+import (
+	"errors"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"jaegis-proxy/cachekey"
+	"jaegis-proxy/policy"
+	"jaegis-proxy/store"
+)
+
+// Parts of representations (RFC 9110, section 14, and RFC 9111, section 3.3 and
+// 3.4): where nothing whole is stored, a part that is asked for is fetched by
+// itself. A part that is known to fit with others lies where the whole would,
+// grows with the parts that come to it, and becomes the whole when a request
+// for that fetches the rest. Any other part is an answer that varies by Range.
+
+// wantsPart says whether the upstream is to be asked for the part that the
+// client wants: with HTTP's own freshness, where nothing whole is stored that
+// it could confirm.
+func (c *call) wantsPart() bool {
+	if c.head.names&nameBit("Range") == 0 || c.method != http.MethodGet || c.stored != nil ||
+		c.route.Rule.Freshness != policy.FreshnessOrigin {
+		return false
+	}
+	_, _, ok := policy.ParseRange(c.header("Range"), math.MaxInt64)
+	return ok
+}
+
+// partKey is the key under which requests for the same part join.
+func (c *call) partKey() cachekey.Key {
+	return cachekey.Variant(c.key, []string{"If-Range", "Range"}, c.keys.headers)
+}
+
+// usePart says what a stored part in this state is for this request. A part
+// that is not fresh is of no use; one that does not answer the request may
+// still be a beginning of what does.
+func (c *call) usePart(e *store.Entry, state policy.State) (*store.Entry, policy.State) {
+	if state != policy.Fresh {
+		return nil, policy.Expired
+	}
+	if c.signpost != nil && slices.Contains(c.signpost.Vary, "Range") { // it is the answer to this very Range
+		return e, policy.Fresh
+	}
+	part, ok := partOf(e)
+	if !ok {
+		return nil, policy.Expired
+	}
+	if c.within(e, part) {
+		return e, policy.Fresh
+	}
+	c.part = e
+	return nil, policy.Expired
+}
+
+// within says whether the client wants nothing but what the part holds.
+func (c *call) within(e *store.Entry, part policy.ContentRange) bool {
+	if c.head.names&nameBit("Range") == 0 || c.method != http.MethodGet || !c.sameRepresentation(e, &representation{}) {
+		return false
+	}
+	ranges, satisfiable, ok := policy.ParseRange(c.header("Range"), part.Size)
+	w := window{body: e.Body, first: part.First, size: part.Size}
+	return ok && satisfiable && w.holds(ranges)
+}
+
+// partOf says which part of its representation an entry holds.
+func partOf(e *store.Entry) (policy.ContentRange, bool) {
+	if e.Status != http.StatusPartialContent {
+		return policy.ContentRange{}, false
+	}
+	part, ok := policy.Part(toHeader(e.Header), e.Lifetime.StoredAt)
+	return part, ok && part.Len() == int64(len(e.Body))
+}
+
+// remainder gives the fields by which the upstream is asked for what a stored part
+// lacks of the whole; nil when nothing stored is its beginning.
+func (l *leader) remainder() http.Header {
+	if l.part == nil || l.about.Range || l.about.Method != http.MethodGet {
+		return nil
+	}
+	part, ok := partOf(l.part)
+	if !ok || part.First != 0 || part.Last == part.Size-1 {
+		return nil
+	}
+	validator := field(l.part.Header, "Etag")
+	if validator == "" {
+		validator = field(l.part.Header, "Last-Modified")
+	}
+	return http.Header{"Range": {"bytes=" + strconv.FormatInt(part.Last+1, 10) + "-"}, "If-Range": {validator}}
+}
+
+// completes says whether the answer is what the stored part lacks.
+func (l *leader) completes(resp *Response) bool {
+	if resp.Status != http.StatusPartialContent {
+		return false
+	}
+	stored := toHeader(l.part.Header)
+	have, _ := partOf(l.part)
+	rest, ok := policy.Part(resp.Header, l.p.now())
+	return ok && policy.Combinable(stored, resp.Header) && resp.Header.Get("Content-Encoding") == "" &&
+		rest == policy.ContentRange{First: have.Last + 1, Last: have.Size - 1, Size: have.Size}
+}
+
+// complete makes the answer the whole: the stored part comes first.
+func (l *leader) complete(resp *Response) {
+	have, _ := partOf(l.part)
+	resp.Header = policy.Freshen(toHeader(l.part.Header), resp.Header)
+	resp.Header.Del("Content-Range")
+	resp.Status, resp.Length = http.StatusOK, have.Size
+	l.prefix = l.part.Body
+}
+
+// errPart is an answer that has not the length that its head tells.
+var errPart = errors.New("the upstream's answer has another length than its head tells")
+
+// combine joins a part with the one that was stored, where they touch. What
+// has become the whole is stored as such.
+func (l *leader) combine(e *store.Entry) (*store.Entry, error) {
+	part, ok := partOf(e)
+	if !ok {
+		return nil, errPart
+	}
+	if l.part == nil {
+		return asWhole(e, part), nil
+	}
+	old, ok := partOf(l.part)
+	stored, fields := toHeader(l.part.Header), toHeader(e.Header)
+	if !ok || old.Size != part.Size || !policy.Combinable(stored, fields) || part.First > old.Last+1 || old.First > part.Last+1 {
+		return asWhole(e, part), nil
+	}
+	joined := policy.ContentRange{First: min(old.First, part.First), Last: max(old.Last, part.Last), Size: part.Size}
+	if joined.Len() > l.route.MaxObjectBytes {
+		return asWhole(e, part), nil
+	}
+	body := make([]byte, joined.Len())
+	copy(body[old.First-joined.First:], l.part.Body)
+	copy(body[part.First-joined.First:], e.Body)
+	merged := policy.Freshen(stored, fields)
+	merged.Set("Content-Range", joined.String())
+	e.Header, e.Body, e.Length = endToEnd(merged), body, joined.Len()
+	return asWhole(e, joined), nil
+}
+
+// asWhole makes an entry of a part that is all there is one of the whole.
+func asWhole(e *store.Entry, part policy.ContentRange) *store.Entry {
+	if part.Len() == part.Size {
+		e.Status = http.StatusOK
+		e.Header = slices.DeleteFunc(slices.Clone(e.Header), func(f store.Field) bool { return f.Name == "Content-Range" })
+	}
+	return e
+}
