@@ -1,19 +1,17 @@
 package policy
 
 import (
-	"net/http"
 	"time"
 )
 
 // RequestDirectives reads what a request asks of caches. Pragma counts only
 // where there is no Cache-Control (RFC 9111, section 5.4); in answers it has
 // no meaning.
-func RequestDirectives(h http.Header) Directives {
-	if lines := h.Values("Cache-Control"); len(lines) > 0 {
-		return ParseDirectives(lines)
+func RequestDirectives(cacheControl, pragma []string) Directives {
+	if len(cacheControl) > 0 {
+		return ParseDirectives(cacheControl)
 	}
-	pragma := ParseDirectives(h.Values("Pragma"))
-	return Directives{NoCache: pragma.NoCache}
+	return Directives{NoCache: ParseDirectives(pragma).NoCache}
 }
 
 // Usable says in which state a stored answer is for a request with the given

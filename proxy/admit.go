@@ -89,15 +89,8 @@ func methodName(b []byte) string {
 
 // readDirectives reads what the client asks of caches.
 func (c *call) readDirectives(h *fasthttp.RequestHeader) {
-	switch {
-	case c.head.flags.has(hasCacheControl):
-		var lines []string
-		for _, v := range h.PeekAll("Cache-Control") {
-			lines = append(lines, string(v))
-		}
-		c.cc = policy.ParseDirectives(lines)
-	case c.head.flags.has(hasPragma):
-		c.cc.NoCache = bytes.Contains(bytes.ToLower(h.Peek("Pragma")), []byte("no-cache"))
+	if c.head.flags.has(hasCacheControl | hasPragma) {
+		c.cc = policy.RequestDirectives(toStrings(h.PeekAll("Cache-Control")), toStrings(h.PeekAll("Pragma")))
 	}
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"jaegis-proxy/cachekey"
@@ -31,11 +32,14 @@ func (t *Table) Explain(method, target string, header http.Header, body []byte) 
 	if route == nil {
 		return Explanation{}, nil
 	}
-	cc := policy.ParseDirectives(header.Values("Cache-Control"))
+	cc := policy.RequestDirectives(header["Cache-Control"], header["Pragma"])
 	var flags headFlags
 	for name := range header {
 		flag, _ := watched([]byte(strings.ToLower(name)))
 		flags |= flag
+	}
+	if slices.ContainsFunc(toBytes(header["Connection"]), listsFields) {
+		flags |= hasListedFields
 	}
 	e := Explanation{Route: route.Name, Bypass: route.bypassReason(method, &cc, flags)}
 	if e.Bypass != "" {

@@ -110,25 +110,11 @@ func (p *Proxy) sendLive(c *call, f *inFlight, head *answerHead, o Outcome) (str
 		f.Leave()
 		return false, nil
 	}
-	length, err := c.liveLength(f, head)
-	if err != nil {
-		f.Leave()
-		return false, err
-	}
-	var src source = f.Reader(c.waiting())
+	r := f.Reader(c.waiting())
 	if rep.decode != "" {
-		src, length = decodeLive(rep.decode, src.(*reader)), -1
+		return c.send(decodeLive(rep.decode, r), -1)
 	}
-	return c.send(src, length)
-}
-
-// liveLength is the length to announce. HTTP/1.0 clients can tell a whole body
-// from a cut one by its length alone, so they wait for the end.
-func (c *call) liveLength(f *inFlight, head *answerHead) (int64, error) {
-	if head.length >= 0 || c.http11() {
-		return head.length, nil
-	}
-	return f.Wait(c.waiting())
+	return c.send(r, head.length)
 }
 
 // missDetail says why an answer that was fetched is not stored, or that the

@@ -55,14 +55,15 @@ type leader struct {
 	keys    selection
 	origin  origin
 	sign    *store.Entry      // as in call
-	old     *store.Entry      // what is stored, whatever its state
-	stored  *store.Entry      // the same, when the upstream is asked to confirm it
+	stored  *store.Entry      // what is stored, whatever its state
 	part    *store.Entry      // as in call
 	prefix  []byte            // what comes before the upstream's answer
 	span    trace.SpanContext // of the request that began the fetch
 	asked   time.Time         // when the client's request came: what was looked up is no older
 	started time.Time
 	size    int64
+
+	confirmed bool // the upstream says that what is stored still holds
 }
 
 // newFlight makes a flight for the call. With abandon it ends when no client
@@ -90,7 +91,7 @@ const (
 func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 	client := c.snapshot()
 	l := &leader{
-		p: p, f: f, route: c.route, why: why, id: c.id.String(), asked: c.start, joinKey: c.key, keys: c.keys, origin: c.origin(), sign: c.signpost, old: c.stored, stored: c.stored, part: c.part, table: c.table,
+		p: p, f: f, route: c.route, why: why, id: c.id.String(), asked: c.start, joinKey: c.key, keys: c.keys, origin: c.origin(), sign: c.signpost, stored: c.stored, part: c.part, table: c.table,
 		span: c.spanContext(),
 		about: policy.Request{
 			Method: c.method, NoStore: c.cc.NoStore, Range: c.ranged,
@@ -190,7 +191,7 @@ func (l *leader) fetch() (head *answerHead, err error) {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }() // the body's end was seen by reading it
-	if l.stored != nil && resp.Status == http.StatusNotModified {
+	if l.confirmed {
 		head = l.confirm(resp)
 	} else {
 		head = l.judge(resp)

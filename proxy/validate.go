@@ -25,15 +25,11 @@ func (l *leader) ask() (*Response, error) {
 	}
 	condition := l.condition()
 	if condition == nil {
-		l.stored = nil
 		return l.do(l.f.Context())
 	}
 	return l.askFor(condition, func(resp *Response) bool {
-		if resp.Status != http.StatusNotModified || policy.Confirms(toHeader(l.stored.Header), resp.Header) {
-			return true
-		}
-		l.stored = nil
-		return false
+		l.confirmed = resp.Status == http.StatusNotModified && policy.Confirms(toHeader(l.stored.Header), resp.Header)
+		return l.confirmed || resp.Status != http.StatusNotModified
 	})
 }
 
@@ -96,11 +92,11 @@ func (l *leader) keepConfirmed(head *answerHead) *store.Entry {
 // takes it out when it is another (section 4.3.5).
 // It is done before the client sees the answer; the store gets it later.
 func (l *leader) updateByHead(head *answerHead) {
-	if l.old == nil || head.status != http.StatusOK || l.old.Status != http.StatusOK {
+	if l.stored == nil || head.status != http.StatusOK || l.stored.Status != http.StatusOK {
 		return
 	}
 	header := toHeader(head.fields)
-	merged, ok := policy.HeadUpdate(toHeader(l.old.Header), header, l.old.Length)
+	merged, ok := policy.HeadUpdate(toHeader(l.stored.Header), header, l.stored.Length)
 	if !ok {
 		l.p.forget(l.keys.base, l.route)
 		return
@@ -111,7 +107,7 @@ func (l *leader) updateByHead(head *answerHead) {
 	if !d.Store {
 		return
 	}
-	e := *l.old
+	e := *l.stored
 	e.Header, e.Lifetime, e.Source = endToEnd(merged), d.Lifetime, ""
 	e.Tags = tagsOf(e.Header)
 	at := &answerHead{decision: d, at: l.place(&d)}

@@ -64,7 +64,6 @@ type Flight[H, V any] struct {
 	err       error
 	value     V
 	sealed    bool
-	whole     int  // callers in Wait, who need the whole body at once: do not hold the leader back
 	abandon   bool // the leader stops when nobody reads
 	abandoned bool
 	held      bool // the leader may still need the body

@@ -90,16 +90,14 @@ func TestReadersGetAllBytesWheneverTheyCome(t *testing.T) {
 		var wg sync.WaitGroup
 		for i, step := range steps {
 			step(t, f)
-			for _, early := range []bool{false, true} {
+			for _, early := range []bool{false, true} { // reads as it comes, or once all is there
 				seat(t, f)
 				wg.Go(func() {
 					if head, err := f.Head(t.Context()); head != "head" || err != nil {
 						t.Errorf("step %d: Head = %q, %v", i, head, err)
 					}
 					if !early {
-						if n, err := f.Wait(t.Context()); n != int64(len(want)) || err != nil {
-							t.Errorf("step %d: Wait = %d, %v", i, n, err)
-						}
+						<-f.Settled()
 					}
 					r := f.Reader(t.Context())
 					defer r.Close()
@@ -228,14 +226,9 @@ func TestACutIsSeenAfterTheBytesThatCame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFlight(roomy(), 0)
 		var wg sync.WaitGroup
-		for i := range 5 {
+		for range 5 {
 			seat(t, f)
 			wg.Go(func() {
-				if i == 4 {
-					if _, err := f.Wait(t.Context()); err != errCut {
-						t.Errorf("Wait: %v", err)
-					}
-				}
 				r := f.Reader(t.Context())
 				defer r.Close()
 				for range 2 { // the error stays
@@ -298,7 +291,6 @@ func TestAFailureBeforeTheHeadIsGivenByHead(t *testing.T) {
 func TestWhoWaitsGoesWhenItsContextEnds(t *testing.T) {
 	wait := map[string]func(context.Context, *testFlight) error{
 		"Head": func(ctx context.Context, f *testFlight) error { _, err := f.Head(ctx); return err },
-		"Wait": func(ctx context.Context, f *testFlight) error { _, err := f.Wait(ctx); return err },
 		"Next": func(ctx context.Context, f *testFlight) error { _, err := f.Reader(ctx).Next(); return err },
 		"Read": func(ctx context.Context, f *testFlight) error {
 			_, err := f.Reader(ctx).Read(make([]byte, 1))

@@ -26,24 +26,6 @@ func (f *Flight[H, V]) Head(ctx context.Context) (H, error) {
 	return *f.head, nil
 }
 
-// Wait waits for the end of the body and gives its size in bytes, and asks the
-// leader not to wait for readers meanwhile; where the whole finds no room the
-// body is cut, for everybody. It is for who has a seat and no reader yet. The
-// error is why the body was cut, or the context's.
-func (f *Flight[H, V]) Wait(ctx context.Context) (int64, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.whole++
-	defer func() { f.whole-- }()
-	f.passed.broadcast()
-	for !f.ended {
-		if err := f.waitLocked(ctx, &f.came); err != nil {
-			return 0, err
-		}
-	}
-	return f.size, f.err
-}
-
 // Reader reads the body from its first byte. It is for one goroutine.
 type Reader[H, V any] struct {
 	f       *Flight[H, V]

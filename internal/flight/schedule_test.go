@@ -185,11 +185,6 @@ func (s *schedule) call(rng *rand.Rand) {
 		f.Leave()
 		return
 	}
-	if rng.IntN(6) == 0 {
-		if n, err := f.Wait(ctx); err == nil && n != int64(len(s.want)) {
-			s.t.Errorf("Wait gave %d bytes without an error", n)
-		}
-	}
 	r := f.Reader(ctx)
 	s.read(rng, r, a)
 	r.Close()

@@ -63,11 +63,11 @@ func (f *Flight[H, V]) append(p []byte, last bool) (int, error) {
 
 // makeWay gives up what all readers of a sealed flight have passed, and waits
 // while its fastest reader is too far behind. A seat without a reader counts
-// as one that has read nothing: it will read, leave, or call Wait.
+// as one that has read nothing: it will read or leave.
 func (f *Flight[H, V]) makeWay() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for f.sealed && !f.abandoned && f.whole == 0 && f.size-f.front >= f.window {
+	for f.sealed && !f.abandoned && f.size-f.front >= f.window {
 		if err := f.waitLocked(f.ctx, &f.passed); err != nil {
 			return err
 		}
@@ -86,8 +86,8 @@ func (f *Flight[H, V]) waitForRoomLocked(full error) error {
 		switch {
 		case f.abandoned:
 			return ErrAbandoned
-		case f.seats == 0 || f.whole > 0:
-			return full // nobody to wait for, or one who waits for us
+		case f.seats == 0:
+			return full // nobody to wait for
 		case f.releaseLocked():
 			return nil
 		case f.released == f.size:

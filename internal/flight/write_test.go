@@ -275,69 +275,6 @@ func TestASpoolThatNeverHasRoomCutsTheBody(t *testing.T) {
 	})
 }
 
-func TestWaitForTheWholeOfASealedFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFlight(roomy(), 10)
-		want := pattern(100_000)
-		seat(t, f)
-		f.Start("", -1, true)
-		stalled := f.Reader(t.Context())
-		end := lead(f, want, 100)
-		synctest.Wait() // the leader waits for the stalled one
-		if n, err := f.Wait(t.Context()); n != int64(len(want)) || err != nil {
-			t.Errorf("Wait = %d, %v", n, err)
-		}
-		if err := <-end; err != nil {
-			t.Error(err)
-		}
-		for _, r := range []*Reader[string, int]{stalled, f.Reader(t.Context())} {
-			if got, err := drain(r); !bytes.Equal(got, want) || err != nil {
-				t.Errorf("%d bytes, %v", len(got), err)
-			}
-		}
-	})
-}
-
-func TestWaitForAWholeThatFindsNoRoomFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f, _, end := fullFlight(t, pattern(5000))
-		if n, err := f.Wait(t.Context()); n != 1000 || !errors.Is(err, spool.ErrFull) {
-			t.Errorf("Wait = %d, %v", n, err)
-		}
-		if err := <-end; !errors.Is(err, spool.ErrFull) {
-			t.Errorf("the leader got %v", err)
-		}
-	})
-}
-
-func TestOneWhoWaitedAndLeftNoLongerHurriesTheLeader(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFlight(roomy(), 10)
-		want := pattern(1000)
-		seat(t, f)
-		r := f.Reader(t.Context())
-		f.Start("", -1, true)
-		ctx, cancel := context.WithCancel(t.Context())
-		waited := make(chan error, 1)
-		go func() { _, err := f.Wait(ctx); f.Leave(); waited <- err }()
-		synctest.Wait()
-		mustWrite(t, f, want[:500])
-		cancel()
-		if err := <-waited; err == nil {
-			t.Error("Wait gave no error")
-		}
-		end := lead(f, want[500:], 10)
-		synctest.Wait()
-		if n := f.Size(); n != 500 {
-			t.Errorf("the leader is at %d, want it to wait at 500", n)
-		}
-		take(t, r, want)
-		if err := <-end; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 func TestAWaitingLeaderGoesWithItsContext(t *testing.T) {
 	f := func(full bool) {
 		t.Helper()
