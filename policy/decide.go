@@ -78,7 +78,8 @@ type Decision struct {
 	Vary     []string      // request headers that select this answer, canonical and sorted
 	Reason   Reason        // why not, when Store is false
 	Public   bool          // the answer itself says that any caller may be given it (FreshnessOrigin)
-	Partial  *ContentRange // what is stored is this part only, which fits with others; nil for whole answers, and for a part that answers its own Range alone
+	Partial  *ContentRange // what is stored is this part only; nil for whole answers
+	Alone    bool          // nothing is known of what the part fits with: it answers its own Range alone, and Partial tells nothing
 	ForGET   bool          // it answers a POST and is to be stored as if a GET for the same URI had brought it
 }
 
@@ -109,9 +110,7 @@ func Decide(rule *Rule, req *Request, resp *Response, now time.Time) Decision {
 	}
 	if rule.Freshness == FreshnessOrigin {
 		d := decideOrigin(rule, req, resp, &cc, isTargeted, now)
-		d.Vary = append(vary, d.Vary...)
-		slices.Sort(d.Vary)
-		d.Vary = slices.Compact(d.Vary)
+		d.Vary = vary
 		return d
 	}
 	if !storedByRoute(resp.Status) {

@@ -34,23 +34,14 @@ func decideOrigin(rule *Rule, req *Request, resp *Response, cc *Directives, isTa
 	if d.Reason != "" {
 		return Decision{Reason: d.Reason, Share: d.Share}
 	}
-	d.Store, d.Public = true, cc.Public || cc.SMaxAge.Set || req.Authorization && cc.MustRevalidate
+	d.Store, d.Public = true, cc.Public || cc.SMaxAge.Set
 	state := d.Lifetime.At(now)
 	d.Share = !d.ForGET && (d.Share || state == Fresh || state == Revalidate)
 	if resp.Status == http.StatusPartialContent {
-		d.partial(resp, now)
+		part, fits := Part(resp.Header, now)
+		d.Partial, d.Alone = &part, !fits
 	}
 	return d
-}
-
-// partial says which part of a representation a 206 brings. One of which it
-// cannot be told what it fits with is the answer to its own Range alone.
-func (d *Decision) partial(resp *Response, now time.Time) {
-	if part, ok := Part(resp.Header, now); ok {
-		d.Partial = &part
-		return
-	}
-	d.Vary = []string{"If-Range", "Range"}
 }
 
 // speaksForTarget says whether the answer to a POST is what a GET for the same

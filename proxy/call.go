@@ -36,6 +36,7 @@ type call struct {
 	keys     selection
 	key      cachekey.Key // under which the call looks and joins
 	keyed    bool
+	waited   bool         // for a part that was on its way to the store
 	ranged   bool         // the upstream is asked for the part that the client wants
 	herald   *herald      // nil when interim answers are not passed on
 	signpost *store.Entry // what lies under the base key, when that is a signpost

@@ -79,7 +79,7 @@ func (c *call) mayShare(head *answerHead) bool {
 			return false
 		}
 	}
-	return head.at.key == c.keys.variant(head.at.names, head.at.epoch)
+	return head.at.key == c.keys.at(&head.at)
 }
 
 // heed takes over what another answer says of what selects among variants: its

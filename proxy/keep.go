@@ -27,7 +27,7 @@ func (l *leader) entry(head *answerHead) (*store.Entry, error) {
 		Source:       "flight",
 	}
 	switch {
-	case head.decision.Partial != nil:
+	case head.decision.Partial != nil && !head.decision.Alone:
 		return l.combine(e)
 	case l.prefix != nil && e.Length != head.length:
 		return nil, errPart

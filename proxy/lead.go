@@ -63,7 +63,8 @@ type leader struct {
 	started time.Time
 	size    int64
 
-	confirmed bool // the upstream says that what is stored still holds
+	landing   *landing // of the part that is to be stored
+	confirmed bool     // the upstream says that what is stored still holds
 }
 
 // newFlight makes a flight for the call. With abandon it ends when no client
@@ -175,6 +176,10 @@ func (l *leader) failed(err error) {
 func (l *leader) land() {
 	l.p.flights.Forget(l.joinKey, l.f)
 	l.f.Done()
+	if l.landing != nil {
+		l.p.landings.CompareAndDelete(l.keys.own, l.landing)
+		close(l.landing.done)
+	}
 }
 
 // fetch asks the upstream and copies its answer into the flight. A panic fails
@@ -227,6 +232,9 @@ func (l *leader) judge(resp *Response) *answerHead {
 	}
 	head.at = l.place(&d)
 	head.decision = d
+	if d.Store && d.Partial != nil {
+		l.arriving()
+	}
 	if l.why != fetchPost {
 		l.remember(&d)
 	}

@@ -68,6 +68,9 @@ func (p *Proxy) getVariant(c *call) *store.Entry {
 	if key, ok := c.keys.preferred(names, epoch); ok {
 		e = p.get(c, key)
 	}
+	if e == nil && c.wantsPart() {
+		e = p.get(c, c.keys.part(c.key))
+	}
 	if e == nil || policy.Usable(e.Lifetime, &c.cc, c.start) != policy.Fresh {
 		return nil
 	}
@@ -92,8 +95,14 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 	if c.route.CancelAbandoned && c.watch == nil {
 		c.watch = watch(p.ctx, c.ctx.Conn())
 	}
+	if p.arrived(c) {
+		return p.lookup(c)
+	}
 	if c.wantsPart() {
-		c.ranged, c.key = true, c.partKey()
+		if f := p.flights.Find(c.key); f != nil { // the whole is coming, or about to be stored
+			return p.follow(c, f, Joined)
+		}
+		c.ranged, c.key = true, c.keys.part(c.key)
 	}
 	if _, marked := p.uncacheable.GetIfPresent(c.key); marked || c.cc.NoCache || c.method == "HEAD" {
 		return p.alone(c)

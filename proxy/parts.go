@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 
-	"jaegis-proxy/cachekey"
 	"jaegis-proxy/policy"
 	"jaegis-proxy/store"
 )
@@ -16,7 +15,7 @@ import (
 // 3.4): where nothing whole is stored, a part that is asked for is fetched by
 // itself. A part that is known to fit with others lies where the whole would,
 // grows with the parts that come to it, and becomes the whole when a request
-// for that fetches the rest. Any other part is an answer that varies by Range.
+// for that fetches the rest. Any other part lies under a key of its own.
 
 // wantsPart says whether the upstream is to be asked for the part that the
 // client wants: with HTTP's own freshness, where nothing whole is stored that
@@ -30,9 +29,31 @@ func (c *call) wantsPart() bool {
 	return ok
 }
 
-// partKey is the key under which requests for the same part join.
-func (c *call) partKey() cachekey.Key {
-	return cachekey.Variant(c.key, []string{"If-Range", "Range"}, c.keys.headers)
+// landing is a part on its way to the store.
+type landing struct {
+	f    *inFlight
+	done chan struct{} // closed when it is there, or will not be
+}
+
+// arriving makes the part known that the leader brings, until it has landed.
+func (l *leader) arriving() {
+	l.landing = &landing{l.f, make(chan struct{})}
+	l.p.landings.Store(l.keys.own, l.landing)
+}
+
+// arrived waits for a part of the same whose last byte was sent, so that who
+// asks for parts one after another finds the last one; true when it did.
+func (p *Proxy) arrived(c *call) bool {
+	v, ok := p.landings.Load(c.keys.own)
+	if !ok || c.waited || !v.(*landing).f.Ended() {
+		return false
+	}
+	c.waited = true
+	select {
+	case <-v.(*landing).done:
+	case <-c.waiting().Done():
+	}
+	return true
 }
 
 // usePart says what a stored part in this state is for this request. A part
@@ -42,14 +63,8 @@ func (c *call) usePart(e *store.Entry, state policy.State) (*store.Entry, policy
 	if state != policy.Fresh {
 		return nil, policy.Expired
 	}
-	if c.signpost != nil && slices.Contains(c.signpost.Vary, "Range") { // it is the answer to this very Range
-		return e, policy.Fresh
-	}
-	part, ok := partOf(e)
-	if !ok {
-		return nil, policy.Expired
-	}
-	if c.within(e, part) {
+	part, fits := partOf(e)
+	if !fits || c.within(e, part) { // what fits with nothing was found as the answer to this very Range
 		return e, policy.Fresh
 	}
 	c.part = e

@@ -87,6 +87,7 @@ type Proxy struct {
 	invalidated *otter.Cache[cachekey.Key, time.Time] // base keys whose answers were made untrue, and when
 	epochs      *otter.Cache[cachekey.Key, place]     // of signposts that may be on their way to the store
 	resting     *otter.Cache[cachekey.Key, struct{}]  // keys whose refresh failed
+	landings    sync.Map                              // of cachekey.Key to *landing, by callers' own keys
 	plain       *plainCache
 
 	ctx     context.Context // of everything that outlives a client; ends at Close

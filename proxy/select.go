@@ -81,8 +81,8 @@ func (v variantOf) Values(name string) [][]byte {
 	switch name {
 	case epochName:
 		return [][]byte{binary.BigEndian.AppendUint64(nil, v.epoch)}
-	case byCaller:
-		return nil // own holds it
+	case byCaller, byRange:
+		return nil // own holds the one, and the key of a part the other
 	}
 	isLanguage := strings.EqualFold(name, acceptLanguage)
 	if isLanguage && v.language != "" {
@@ -111,16 +111,38 @@ func toStrings(values [][]byte) []string {
 type place struct {
 	names []string
 	epoch uint64
+	alone bool // it answers its own Range alone
 	key   cachekey.Key
 }
+
+// at is the key of the answer that the place is for.
+func (s *selection) at(p *place) cachekey.Key {
+	key := s.variant(p.names, p.epoch)
+	if p.alone {
+		key = s.part(key)
+	}
+	return key
+}
+
+// part is the key of the answer to the request's Range, where key is that of
+// the whole.
+func (s *selection) part(key cachekey.Key) cachekey.Key {
+	return cachekey.Variant(key, []string{"If-Range", "Range"}, s.headers)
+}
+
+// byRange stands in a signpost that leads to nothing but parts.
+const byRange = "@range"
 
 // place finds it for an answer with this verdict. An epoch goes on while what
 // selects stays the same: that of the signpost that was found or, where none
 // was, of one that is on its way to the store.
 func (l *leader) place(d *policy.Decision) place {
-	at := place{names: d.Vary, key: l.keys.base}
+	at := place{names: d.Vary, alone: d.Alone, key: l.keys.base}
 	if l.keys.own != l.keys.base && !d.Public {
 		at.names = append([]string{byCaller}, d.Vary...)
+	}
+	if at.alone && len(at.names) == 0 {
+		at.names = []string{byRange} // an answer under base can be taken out, what it leads to alone cannot
 	}
 	if len(at.names) == 0 {
 		return at
@@ -130,7 +152,7 @@ func (l *leader) place(d *policy.Decision) place {
 	} else {
 		at.epoch = l.p.epoch(l.keys.base, at.names)
 	}
-	at.key = l.keys.variant(at.names, at.epoch)
+	at.key = l.keys.at(&at)
 	return at
 }
 

@@ -31,6 +31,17 @@ func (g *Group[K, H, V]) Join(key K, open func() *Flight[H, V]) (f *Flight[H, V]
 	return f, true
 }
 
+// Find takes a seat in the key's flight; nil when there is none that can be
+// joined.
+func (g *Group[K, H, V]) Find(key K) *Flight[H, V] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if f := g.flights[key]; f != nil && f.sit() {
+		return f
+	}
+	return nil
+}
+
 // Forget takes the flight out of the group, if it is the key's flight still.
 //
 // A caller that missed in the store before a flight's answer was put there,
