@@ -28,15 +28,24 @@ type Directives struct {
 // ParseDirectives reads all Cache-Control lines of a message. It never fails:
 // unknown directives and malformed members are ignored, and a malformed number
 // counts as zero seconds, which is the careful reading (RFC 9111, section
-// 4.2.1). Of a repeated directive the first occurrence counts.
+// 4.2.1). Of a repeated directive the first occurrence counts. After a quoted
+// string that does not end, only what forbids counts.
 func ParseDirectives(lines []string) Directives {
 	var d Directives
 	for _, line := range lines {
+		into := &d
+		var doubtful Directives
 		for line != "" {
 			var name, arg string
-			name, arg, line = nextDirective(line)
-			d.set(name, arg)
+			var closed bool
+			if name, arg, line, closed = nextDirective(line); !closed {
+				into = &doubtful
+			}
+			into.set(name, arg)
 		}
+		d.NoStore = d.NoStore || doubtful.NoStore
+		d.NoCache = d.NoCache || doubtful.NoCache
+		d.Private = d.Private || doubtful.Private
 	}
 	return d
 }
@@ -96,40 +105,44 @@ func (d *Directives) seconds(name string) *Seconds {
 }
 
 // nextDirective splits off one member: its lower-cased name and its argument
-// without quotes.
-func nextDirective(s string) (name, arg, rest string) {
+// without quotes. It is not closed when a quoted string does not end.
+func nextDirective(s string) (name, arg, rest string, closed bool) {
 	s = strings.TrimLeft(s, " \t,")
 	end := strings.IndexAny(s, ",=")
 	if end < 0 {
-		return strings.ToLower(strings.Trim(s, " \t")), "", ""
+		return strings.ToLower(strings.Trim(s, " \t")), "", "", true
 	}
 	name = strings.ToLower(strings.Trim(s[:end], " \t"))
 	if s[end] == ',' {
-		return name, "", s[end+1:]
+		return name, "", s[end+1:], true
 	}
 	s = s[end+1:]
-	if strings.HasPrefix(s, `"`) {
-		arg, s = quoted(s[1:])
+	if inQuotes, open := strings.CutPrefix(s, `"`); open {
+		if arg, s, closed = quoted(inQuotes); !closed {
+			_, rest, _ = strings.Cut(inQuotes, ",")
+			return name, "", rest, false
+		}
 		_, rest, _ = strings.Cut(s, ",")
-		return name, arg, rest
+		return name, arg, rest, true
 	}
 	arg, rest, _ = strings.Cut(s, ",")
-	return name, strings.Trim(arg, " \t"), rest
+	return name, strings.Trim(arg, " \t"), rest, true
 }
 
-// quoted reads a quoted-string whose opening quote is gone.
-func quoted(s string) (value, rest string) {
+// quoted reads a quoted-string whose opening quote is gone; false when it does
+// not end.
+func quoted(s string) (value, rest string, closed bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		switch {
 		case s[i] == '"':
-			return b.String(), s[i+1:]
+			return b.String(), s[i+1:], true
 		case s[i] == '\\' && i+1 < len(s):
 			i++
 		}
 		b.WriteByte(s[i])
 	}
-	return b.String(), ""
+	return "", "", false
 }
 
 // parseSeconds reads delta-seconds. With open, no argument means no limit.

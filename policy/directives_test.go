@@ -36,6 +36,8 @@ func TestDirectivesAreReadCarefully(t *testing.T) {
 	f(Directives{MaxStale: sec(7), MinFresh: sec(3)}, "max-stale=7,min-fresh=3")
 	f(Directives{StaleWhileRevalidate: sec(1), StaleIfError: sec(2)}, "stale-while-revalidate=1, stale-if-error=2")
 	f(Directives{NoStore: true}, `x="unclosed, max-age=5`, "no-store")
+	f(Directives{Public: true, MaxAge: sec(60), NoStore: true, Private: true}, `public, max-age=60, x="oops, no-store, private, s-maxage=9`)
+	f(Directives{MaxAge: sec(9), NoCache: true}, `x="oops, no-cache`, "max-age=9")
 	f(Directives{OnlyIfCached: true, NoTransform: true, MustRevalidate: true, ProxyRevalidate: true, MustUnderstand: true, Immutable: true},
 		"only-if-cached, no-transform, must-revalidate, proxy-revalidate, must-understand, immutable")
 }

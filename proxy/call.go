@@ -44,6 +44,7 @@ type call struct {
 	fallback *store.Entry // stale, for when the upstream fails
 	part     *store.Entry // a part that is stored and not enough for this request
 
+	forward string // why the request is forwarded, where that is known better than "miss" (RFC 9211, section 2.2)
 	outcome Outcome
 	status  int
 	detail  string // why, for Cache-Status and the log

@@ -7,6 +7,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"jaegis-proxy/internal/encoding"
 	"jaegis-proxy/store"
 )
@@ -20,7 +22,11 @@ const (
 func (c *call) deliver(e *store.Entry, o Outcome) (streaming bool, err error) {
 	rep := c.represent(e.Header, e.Coding)
 	age := e.Lifetime.Age(c.start)
-	cs := cacheStatus{outcome: o, hasTTL: true, ttl: e.Lifetime.TTL - age.Truncate(time.Second), detail: cmp.Or(c.detail, e.Source)}
+	status := 0
+	if o == Revalidated {
+		status = fasthttp.StatusNotModified
+	}
+	cs := cacheStatus{outcome: o, status: status, hasTTL: true, ttl: e.Lifetime.TTL - age.Truncate(time.Second), detail: cmp.Or(c.detail, e.Source)}
 	if c.notModified(e.Status, e.Header, &rep, cs, age) {
 		return false, nil
 	}

@@ -17,7 +17,7 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 		if e := p.landed(c, f); e != nil {
 			return c.deliver(e, Hit)
 		}
-		if f.Value() != nil { // stored, and not for this call: it did not wait for this answer
+		if head, err := f.Head(c.waiting()); f.Value() != nil && err == nil && !p.untrue(c.keys.base, head.asked) { // stored, and not for this call: it did not wait for this answer
 			f.Leave()
 			return p.alone(c)
 		}
@@ -36,6 +36,11 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 	if err != nil {
 		f.Leave()
 		return false, err
+	}
+	if o == Joined && p.untrue(c.keys.base, head.asked) { // nobody is to join it any more
+		f.Leave()
+		p.flights.Forget(c.key, f)
+		return p.lookup(c)
 	}
 	if o == Joined && !c.mayShare(&head) {
 		f.Leave()
@@ -71,7 +76,7 @@ func (p *Proxy) landed(c *call, f *inFlight) *store.Entry {
 // call's own headers select.
 func (c *call) mayShare(head *answerHead) bool {
 	d := &head.decision
-	if !d.Share || c.p.untrue(c.keys.base, head.asked) {
+	if !d.Share || c.mustNotDecode(head.fields) || c.p.untrue(c.keys.base, head.asked) {
 		return false
 	}
 	for _, tag := range tagsOf(head.fields) {
@@ -96,7 +101,7 @@ func (p *Proxy) sendLive(c *call, f *inFlight, head *answerHead, o Outcome) (str
 	if shared && head.status != http.StatusPartialContent {
 		rep = c.represent(head.fields, "") // what the client cannot decode it gets as it came
 	}
-	cs := cacheStatus{outcome: o, status: head.status, stored: head.decision.Store && o == Miss, detail: c.missDetail(head)}
+	cs := cacheStatus{outcome: o, forward: c.forward, status: head.status, stored: head.decision.Store && o == Miss, detail: c.missDetail(head)}
 	if shared && c.notModified(head.status, head.fields, &rep, cs, -1) {
 		f.Leave()
 		return false, nil

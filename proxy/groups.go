@@ -62,6 +62,12 @@ func (p *Proxy) groupEpoch(ctx context.Context, o origin, tags []string, create 
 	h := sha256.New()
 	for _, tag := range tags {
 		key := o.mark(tag)
+		if _, owed := p.owed.GetIfPresent(key); owed {
+			if _, err := p.mark(ctx, key); err != nil {
+				return 0, false
+			}
+			p.owed.Invalidate(key)
+		}
 		e, err := p.store.Get(ctx, key)
 		if errors.Is(err, store.ErrNotFound) && create {
 			e, err = p.mark(ctx, key)
@@ -124,7 +130,8 @@ func (l *leader) invalidateGroups(resp *Response) {
 		key := l.origin.mark(groupTag + name)
 		l.p.invalidated.Set(key, l.p.now())
 		if _, err := l.p.mark(ctx, key); err != nil {
-			l.p.log.Warn("a group of answers that are no longer true could not be taken out of the store", "route", l.route.Name, "error", err)
+			l.p.owed.Set(key, struct{}{})
+			l.p.log.Warn("a group of answers that are no longer true could not be taken out of the store; this process does not use them", "route", l.route.Name, "error", err)
 		}
 	}
 }

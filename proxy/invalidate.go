@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,9 +20,43 @@ func (l *leader) invalidate(resp *Response) {
 		return
 	}
 	l.invalidateGroups(resp)
-	for _, uri := range policy.Invalidates(l.about.Method, resp.Status, l.targetURI(), resp.Header) {
+	if resp.Status >= 400 {
+		return
+	}
+	uris := []string{l.req.target()} // as it is, whatever a parser makes of it
+	for _, at := range l.targets() {
+		for _, uri := range policy.Invalidates(l.about.Method, resp.Status, at.target, resp.Header) {
+			if uri, ok := strings.CutPrefix(uri, at.base); ok && !slices.Contains(uris, uri) {
+				uris = append(uris, uri)
+			}
+		}
+	}
+	for _, uri := range uris {
 		l.invalidateURI([]byte(uri))
 	}
+}
+
+// addressed is a URI by which the target of a request goes, and the path that
+// stands before that of the proxy in it.
+type addressed struct {
+	target *url.URL
+	base   string
+}
+
+// targets are the URIs by which the upstream may name itself: the one that it
+// was addressed by, and the one that the client used, of which the proxy does
+// not know whether TLS was ended before it.
+func (l *leader) targets() []addressed {
+	var out []addressed
+	up := l.route.Upstream.base
+	for _, a := range []struct{ origin, base string }{
+		{up.Scheme + "://" + up.Host, up.Path}, {"http://" + l.req.Host, ""}, {"https://" + l.req.Host, ""},
+	} {
+		if u, err := url.Parse(a.origin + a.base + l.req.target()); err == nil {
+			out = append(out, addressed{u, a.base})
+		}
+	}
+	return out
 }
 
 func (l *leader) invalidateURI(uri []byte) {
@@ -32,7 +68,6 @@ func (l *leader) invalidateURI(uri []byte) {
 	if route == nil || err != nil {
 		return
 	}
-	l.p.invalidated.Set(keys.base, l.p.now())
 	l.p.forget(keys.base, route)
 }
 

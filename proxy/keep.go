@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"jaegis-proxy/internal/encoding"
 	"jaegis-proxy/policy"
@@ -48,18 +49,22 @@ func (p *Proxy) keep(l *leader, head *answerHead, e *store.Entry) {
 }
 
 // write puts the entry where its Vary says, and a signpost there if need be.
-// The signpost goes last: it never points to nothing that was not tried.
+// The signpost goes last: it never points to nothing that was not tried. What
+// was made untrue meanwhile is taken out again.
 func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store.Entry) {
 	e, ok := l.group(ctx, e)
-	if !ok || l.outdated() {
+	if !ok || l.outdated() || !p.fills.isNewest(l.keys.base, head.at.key, head.came) {
 		return
 	}
 	err := p.store.Put(ctx, head.at.key, e)
 	if alias, ok := l.keys.inLanguage(head.at, e.Header); ok && err == nil {
 		err = p.store.Put(ctx, alias, e)
 	}
-	if err == nil && len(head.at.names) > 0 {
+	if err == nil && len(head.at.names) > 0 && !l.outdated() {
 		err = p.store.Put(ctx, l.keys.base, l.signpost(head, e))
+	}
+	if l.outdated() && p.remove(l.keys.base) != nil {
+		p.owed.Set(l.keys.base, struct{}{})
 	}
 	switch {
 	case errors.Is(err, store.ErrTooLarge):
@@ -85,7 +90,7 @@ func (l *leader) signpost(head *answerHead, e *store.Entry) *store.Entry {
 func (p *Proxy) compress(e *store.Entry) *store.Entry {
 	o := p.o.Compression
 	if o.Coding == "" || e.Coding != "" || e.Status == http.StatusPartialContent || e.Length < max(o.MinSize, 1) || field(e.Header, "Content-Encoding") != "" ||
-		!encoding.Compressible(field(e.Header, "Content-Type")) || noTransform(e.Header) {
+		!encoding.Compressible(field(e.Header, "Content-Type")) || noTransform(e.Header) || hasDigest(e.Header) {
 		return e
 	}
 	body, err := encoding.Compress(o.Coding, o.Level, e.Body)
@@ -107,4 +112,17 @@ func noTransform(fields []store.Field) bool {
 		}
 	}
 	return policy.ParseDirectives(lines).NoTransform
+}
+
+// hasDigest says whether a field tells what the very bytes of the body are.
+func hasDigest(fields []store.Field) bool {
+	return slices.ContainsFunc(fields, func(f store.Field) bool { return digestField(f.Name) })
+}
+
+func digestField(name string) bool {
+	switch name {
+	case "Content-Digest", "Content-Md5", "Digest", "Repr-Digest":
+		return true
+	}
+	return false
 }

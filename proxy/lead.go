@@ -26,6 +26,7 @@ type answerHead struct {
 	decision policy.Decision
 	at       place     // where the answer belongs
 	asked    time.Time // as in leader
+	came     time.Time // when the head came
 
 	confirmed *store.Entry // the stored answer, freshened, that the upstream has confirmed; then there is no body
 }
@@ -64,6 +65,8 @@ type leader struct {
 	size    int64
 
 	landing   *landing // of the part that is to be stored
+	fallback  bool     // what is stored may be used when the upstream fails
+	filling   bool     // begun in fills
 	confirmed bool     // the upstream says that what is stored still holds
 }
 
@@ -92,7 +95,7 @@ const (
 func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 	client := c.snapshot()
 	l := &leader{
-		p: p, f: f, route: c.route, why: why, id: c.id.String(), asked: c.start, joinKey: c.key, keys: c.keys, origin: c.origin(), sign: c.signpost, stored: c.stored, part: c.part, table: c.table,
+		p: p, f: f, route: c.route, why: why, id: c.id.String(), asked: c.start, joinKey: c.key, keys: c.keys, origin: c.origin(), sign: c.signpost, stored: c.stored, part: c.part, fallback: c.fallback != nil, table: c.table,
 		span: c.spanContext(),
 		about: policy.Request{
 			Method: c.method, NoStore: c.cc.NoStore, Range: c.ranged,
@@ -111,6 +114,10 @@ func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 		if c.herald = c.newHerald(); c.herald != nil {
 			l.req.Interim = c.herald.tell
 		}
+	}
+	l.filling = why != fetchPass
+	if l.filling {
+		p.fills.begin(l.keys.base)
 	}
 	p.leaders.Add(1)
 	p.fetching.Add(1)
@@ -148,6 +155,8 @@ func (l *leader) run() {
 		e = l.keepConfirmed(head)
 	case head.decision.Store && !l.f.Sealed():
 		e, err = l.entry(head)
+	case l.stored != nil && l.about.Method != "HEAD" && head.status < 500 && head.status != http.StatusTooManyRequests:
+		l.p.forget(l.keys.base, l.route) // there is something else now
 	}
 	if err != nil {
 		l.failed(err)
@@ -176,6 +185,9 @@ func (l *leader) failed(err error) {
 func (l *leader) land() {
 	l.p.flights.Forget(l.joinKey, l.f)
 	l.f.Done()
+	if l.filling {
+		l.p.fills.end(l.keys.base)
+	}
 	if l.landing != nil {
 		l.p.landings.CompareAndDelete(l.keys.own, l.landing)
 		close(l.landing.done)
@@ -196,6 +208,9 @@ func (l *leader) fetch() (head *answerHead, err error) {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }() // the body's end was seen by reading it
+	if resp.Header.Get("Date") == "" {       // RFC 9110, section 6.6.1
+		resp.Header.Set("Date", l.p.now().UTC().Format(http.TimeFormat))
+	}
 	if l.confirmed {
 		head = l.confirm(resp)
 	} else {
@@ -207,7 +222,7 @@ func (l *leader) fetch() (head *answerHead, err error) {
 
 // judge gives the verdict on the answer's head.
 func (l *leader) judge(resp *Response) *answerHead {
-	head := &answerHead{status: resp.Status, fields: endToEnd(resp.Header), length: resp.Length, at: place{key: l.keys.base}, asked: l.asked}
+	head := &answerHead{status: resp.Status, fields: endToEnd(resp.Header), length: resp.Length, at: place{key: l.keys.base}, asked: l.asked, came: l.p.now()}
 	if l.about.Method == "HEAD" || resp.Status == 204 || resp.Status == 304 {
 		head.length = contentLength(resp)
 	}
@@ -227,6 +242,8 @@ func (l *leader) judge(resp *Response) *answerHead {
 	switch {
 	case d.Store && resp.Length > l.route.MaxObjectBytes:
 		d.Store, d.Reason = false, reasonTooLarge
+	case d.Store && l.fallback && head.errorStatus():
+		d.Store, d.Reason = false, policy.ReasonStatus // what is stored is better
 	case d.Store && resp.Status == http.StatusPartialContent && resp.Header.Get("Content-Encoding") != "":
 		d.Store, d.Reason = false, policy.ReasonPartial // asked for without: it may not be for those who ask next
 	}

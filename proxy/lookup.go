@@ -17,7 +17,7 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 	case state == policy.Fresh:
 		return c.deliver(e, Hit)
 	case state == policy.Revalidate:
-		if c.stored = e; !c.cc.OnlyIfCached {
+		if c.stored = e; !c.cc.OnlyIfCached && c.method != "HEAD" {
 			p.refresh(c, generation)
 		}
 		return c.deliver(e, Stale)
@@ -34,14 +34,13 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 // a signpost it goes on to the variant that this request selects; where it
 // finds nothing at all, the call's key is the caller's own.
 func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
-	c.key, c.signpost, c.part = c.keys.base, nil, nil
-	e := p.get(c, c.key)
-	switch {
-	case e == nil:
-		c.key = c.keys.own
-	case len(e.Vary) > 0:
+	c.key, c.signpost, c.part, c.forward, c.ranged = c.keys.own, nil, nil, "", false
+	e := p.getBase(c)
+	if e != nil && len(e.Vary) > 0 {
 		c.signpost = e
-		e = p.getVariant(c)
+		if e = p.getVariant(c); e == nil {
+			c.forward = "vary-miss"
+		}
 	}
 	if e == nil || len(e.Vary) > 0 || e.Status < 200 || e.Status > 599 {
 		return nil, policy.Expired
@@ -53,7 +52,28 @@ func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 	if e.Status == http.StatusPartialContent {
 		return c.usePart(e, usable(e.Lifetime, &c.cc, c.start))
 	}
-	return e, usable(e.Lifetime, &c.cc, c.start)
+	if c.mustNotDecode(e.Header) {
+		return nil, policy.Expired
+	}
+	state := usable(e.Lifetime, &c.cc, c.start)
+	if c.forward = "stale"; state == policy.Fresh || e.Lifetime.At(c.start) == policy.Fresh {
+		c.forward = "request"
+	}
+	return e, state
+}
+
+// getBase gives what lies under the call's base key: a signpost, or an answer
+// to it.
+func (p *Proxy) getBase(c *call) *store.Entry {
+	if c.route.forAll != nil && p.owes(c.keys.base) {
+		return nil
+	}
+	e := p.get(c, c.keys.base)
+	if e == nil || len(e.Vary) == 0 && !c.keys.plain() {
+		return nil
+	}
+	c.key = c.keys.base
+	return e
 }
 
 // getVariant follows the call's signpost. What is not there for the request as
@@ -89,6 +109,10 @@ func (p *Proxy) get(c *call, key cachekey.Key) *store.Entry {
 // fetch gets the answer from the upstream: by the flight that others wait for
 // already, by a new one that they can join, or alone.
 func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
+	if p.full() && c.fallback != nil {
+		c.detail = "over-capacity"
+		return c.deliver(c.fallback, Stale)
+	}
 	if p.full() {
 		return false, errOverCapacity
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -31,7 +32,7 @@ var outcomeTable = [outcomes]struct {
 	Bypass:      {"bypass", "BYPASS", "; fwd=bypass"},
 	Hit:         {"hit", "HIT", "; hit"},
 	Stale:       {"stale", "STALE", "; hit"},
-	Revalidated: {"revalidated", "REVALIDATED", "; hit; fwd=stale"},
+	Revalidated: {"revalidated", "REVALIDATED", "; fwd=stale"},
 	Joined:      {"joined", "MISS", "; fwd=miss; collapsed"},
 	Miss:        {"miss", "MISS", "; fwd=miss"},
 	Error:       {"error", "MISS", "; fwd=miss"},
@@ -48,14 +49,21 @@ type cacheStatus struct {
 	hasTTL  bool
 	ttl     time.Duration // negative when stale
 	stored  bool
-	status  int // the upstream's status; 0 when it was not asked
+	forward string // why the request was forwarded, where that is known better than the outcome tells
+	status  int    // the upstream's status; 0 when it was not asked
 	detail  string
 }
 
 // append adds the field's value to b.
 func (s *cacheStatus) append(b []byte) []byte {
 	b = append(b, cacheName...)
-	b = append(b, outcomeTable[s.outcome].status...)
+	said := outcomeTable[s.outcome].status
+	if more, ok := strings.CutPrefix(said, "; fwd=miss"); ok && s.forward != "" {
+		b = append(b, "; fwd="...)
+		b = append(b, s.forward...)
+		said = more
+	}
+	b = append(b, said...)
 	if s.status != 0 {
 		b = append(b, "; fwd-status="...)
 		b = strconv.AppendInt(b, int64(s.status), 10)

@@ -32,15 +32,10 @@ func (c *call) answersGET() bool {
 	return true
 }
 
-// targetURI is the effective URI of the request, absolute, with a host that
-// stands for itself where the upstream does not care; nil when it cannot be
-// read.
+// targetURI is the effective URI of the request, absolute; nil when it cannot
+// be read.
 func (l *leader) targetURI() *url.URL {
-	u := "http://" + l.req.Host + l.req.Path
-	if l.req.HasQuery {
-		u += "?" + l.req.Query
-	}
-	target, err := url.Parse(u)
+	target, err := url.Parse("http://" + l.req.Host + l.req.target())
 	if err != nil {
 		return nil
 	}

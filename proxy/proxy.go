@@ -85,9 +85,10 @@ type Proxy struct {
 	flights     flight.Group[cachekey.Key, answerHead, *store.Entry]
 	uncacheable *otter.Cache[cachekey.Key, struct{}]  // keys whose callers do not wait for each other
 	invalidated *otter.Cache[cachekey.Key, time.Time] // base keys whose answers were made untrue, and when
-	epochs      *otter.Cache[cachekey.Key, place]     // of signposts that may be on their way to the store
-	resting     *otter.Cache[cachekey.Key, struct{}]  // keys whose refresh failed
-	landings    sync.Map                              // of cachekey.Key to *landing, by callers' own keys
+	fills       *fills
+	owed        *otter.Cache[cachekey.Key, struct{}] // base keys that the store could not be made to forget
+	resting     *otter.Cache[cachekey.Key, struct{}] // keys whose refresh failed
+	landings    sync.Map                             // of cachekey.Key to *landing, by callers' own keys
 	plain       *plainCache
 
 	ctx     context.Context // of everything that outlives a client; ends at Close
@@ -111,10 +112,8 @@ func New(o Options, table *Table) (*Proxy, error) {
 	p.plain = newPlainCache()
 	p.uncacheable = newMarks(o.UncacheableTTL)
 	p.resting = newMarks(restTime)
-	p.epochs = otter.Must(&otter.Options[cachekey.Key, place]{
-		MaximumSize:      100_000,
-		ExpiryCalculator: otter.ExpiryWriting[cachekey.Key, place](time.Minute),
-	})
+	p.fills = newFills()
+	p.owed = newMarks(longestFetch)
 	p.invalidated = otter.Must(&otter.Options[cachekey.Key, time.Time]{
 		MaximumSize:      100_000,
 		ExpiryCalculator: otter.ExpiryWriting[cachekey.Key, time.Time](longestFetch),
@@ -166,7 +165,7 @@ func (p *Proxy) Close(ctx context.Context) {
 	p.uncacheable.StopAllGoroutines()
 	p.resting.StopAllGoroutines()
 	p.invalidated.StopAllGoroutines()
-	p.epochs.StopAllGoroutines()
+	p.owed.StopAllGoroutines()
 	p.plain.close()
 }
 
@@ -230,12 +229,43 @@ func (c *call) deriveKey() error {
 // keys derives the keys of a request that the route has.
 func (t *Table) keys(route *Route, req *cachekey.Request) (selection, error) {
 	own, err := t.deriver.Derive(route.Key, req)
-	base := own
-	if route.forAll != nil && err == nil {
-		base, err = t.deriver.Derive(route.forAll, req)
+	s := selection{base: own, all: own, own: own, headers: req.Headers}
+	if route.forAll == nil || err != nil {
+		return s, err
 	}
-	return selection{base: base, own: own, headers: req.Headers}, err
+	if route.Rule.PerCaller {
+		s.all, err = t.deriver.Derive(route.forAll, req)
+	}
+	s.base = s.all
+	if err == nil && !route.plain(req) {
+		s.base, err = t.deriver.Derive(route.forAll, &cachekey.Request{
+			Method: []byte("GET"), Upstream: req.Upstream, Host: req.Host, Path: req.Path, Query: req.Query, Headers: noHeaders{},
+		})
+	}
+	return s, err
 }
+
+// plain says whether nothing of the request but its URI is in the key for all
+// callers. It may be false where that is so.
+func (r *Route) plain(req *cachekey.Request) bool {
+	if string(req.Method) != "GET" && string(req.Method) != "HEAD" || req.Body.Size > 0 {
+		return false
+	}
+	for _, names := range [...][]string{r.forAll.Headers, {"Content-Type", "Content-Encoding"}} {
+		for _, name := range names {
+			if len(req.Headers.Values(name)) > 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// noHeaders is a request without any.
+type noHeaders struct{}
+
+// Values implements cachekey.Headers.
+func (noHeaders) Values(string) [][]byte { return nil }
 
 func (c *call) keyBody() cachekey.Body {
 	b := cachekey.Body{Bytes: c.body.bytes, Size: c.body.Size}

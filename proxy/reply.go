@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -29,7 +30,7 @@ func (c *call) reply(status int, fields []store.Field, rep *representation, cs c
 		c.ctx.Response.SetConnectionClose() // see onHeader
 	}
 	setDate(h, fields, c.start)
-	upstreamStatus, hasID := "", false
+	upstreamStatus, hasID, varies := "", false, rep.varies
 	for i := range fields {
 		f := &fields[i]
 		switch f.Name {
@@ -46,6 +47,13 @@ func (c *call) reply(status int, fields []store.Field, rep *representation, cs c
 			}
 		case "Etag":
 			h.Add("ETag", rep.etag(f.Value))
+		case "Content-Digest", "Content-Md5", "Digest", "Repr-Digest":
+			if !rep.theirs && (status != fasthttp.StatusPartialContent || age < 0 || f.Name == "Repr-Digest") {
+				h.Add(f.Name, f.Value)
+			}
+		case "Vary":
+			varies = varies && !strings.Contains(strings.ToLower(f.Value), "accept-encoding")
+			h.Add(f.Name, f.Value)
 		case "X-Request-Id": // of the request that was fetched, which a hit is not
 			if age < 0 {
 				hasID = true
@@ -58,7 +66,7 @@ func (c *call) reply(status int, fields []store.Field, rep *representation, cs c
 	if rep.ours != "" {
 		h.SetContentEncoding(rep.ours)
 	}
-	if rep.varies {
+	if varies {
 		h.Add("Vary", "Accept-Encoding")
 	}
 	if age >= 0 {

@@ -29,7 +29,7 @@ func (c *call) represent(fields []store.Field, ours string) representation {
 	switch {
 	case theirs == "" || theirs == "identity":
 		return representation{}
-	case c.accepts(theirs):
+	case c.accepts(theirs), noTransform(fields):
 		return representation{varies: true}
 	case encoding.Decodable(theirs):
 		return representation{decode: theirs, theirs: true, varies: true}
@@ -37,6 +37,13 @@ func (c *call) represent(fields []store.Field, ours string) representation {
 	// The upstream was asked for nothing but what can be undone here and chose
 	// this all the same: it would send it to this client too.
 	return representation{varies: true}
+}
+
+// mustNotDecode says whether an answer is no use to this client, because it
+// cannot decode it and nobody may for it (RFC 9111, section 5.2.2.6).
+func (c *call) mustNotDecode(fields []store.Field) bool {
+	theirs := strings.ToLower(field(fields, "Content-Encoding"))
+	return theirs != "" && theirs != "identity" && !c.accepts(theirs) && noTransform(fields)
 }
 
 // changed says whether the bytes are not those that the upstream's ETag is of.

@@ -25,6 +25,14 @@ type Request struct {
 	Interim func(status int, h http.Header)
 }
 
+// target is the path and query.
+func (r *Request) target() string {
+	if r.HasQuery {
+		return r.Path + "?" + r.Query
+	}
+	return r.Path
+}
+
 // Body is a request body, in memory or spooled to disk. It can be read many
 // times.
 type Body struct {

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"encoding/binary"
-	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -11,17 +10,29 @@ import (
 	"jaegis-proxy/store"
 )
 
-// selection tells the keys under which answers to a request may lie. Under
-// base lies an answer, or a signpost that says what of the request selects
-// among variants. With HTTP's own freshness base is the same for all callers,
-// and own the one for this caller; otherwise they are the same.
+// selection tells the keys under which answers to a request may lie. With
+// HTTP's own freshness base is the same for all that is asked of one URI: there
+// lies an answer to a plain GET or a signpost, which says what of the request
+// selects among variants, and with it all that is known of the URI goes. all is
+// the key of the request whoever asks, and own that for this caller. Elsewhere
+// the three are one.
 type selection struct {
-	base, own cachekey.Key
-	headers   cachekey.Headers
+	base, all, own cachekey.Key
+	headers        cachekey.Headers
 }
 
-// byCaller stands in a signpost for the caller's credentials.
-const byCaller = "@caller"
+// In a signpost these stand for what is no field: the caller's credentials
+// (with the whole request), the whole request, and nothing, where it leads to
+// parts alone.
+const (
+	byCaller  = "@caller"
+	byRequest = "@request"
+	byRange   = "@range"
+)
+
+// plain says whether the request is a GET that nothing but its URI selects
+// an answer to: what lies under base itself is the answer to it.
+func (s *selection) plain() bool { return s.all == s.base }
 
 // variant is the key of the answer that the names select. Without names that
 // is base.
@@ -30,8 +41,11 @@ func (s *selection) variant(names []string, epoch uint64) cachekey.Key {
 		return s.base
 	}
 	key := s.base
-	if names[0] == byCaller {
+	switch names[0] {
+	case byCaller:
 		key = s.own
+	case byRequest:
+		key = s.all
 	}
 	return cachekey.Variant(key, append([]string{epochName}, names...), variantOf{s.headers, epoch, ""})
 }
@@ -81,8 +95,8 @@ func (v variantOf) Values(name string) [][]byte {
 	switch name {
 	case epochName:
 		return [][]byte{binary.BigEndian.AppendUint64(nil, v.epoch)}
-	case byCaller, byRange:
-		return nil // own holds the one, and the key of a part the other
+	case byCaller, byRequest, byRange:
+		return nil // the key holds it
 	}
 	isLanguage := strings.EqualFold(name, acceptLanguage)
 	if isLanguage && v.language != "" {
@@ -130,16 +144,16 @@ func (s *selection) part(key cachekey.Key) cachekey.Key {
 	return cachekey.Variant(key, []string{"If-Range", "Range"}, s.headers)
 }
 
-// byRange stands in a signpost that leads to nothing but parts.
-const byRange = "@range"
-
 // place finds it for an answer with this verdict. An epoch goes on while what
 // selects stays the same: that of the signpost that was found or, where none
 // was, of one that is on its way to the store.
 func (l *leader) place(d *policy.Decision) place {
 	at := place{names: d.Vary, alone: d.Alone, key: l.keys.base}
-	if l.keys.own != l.keys.base && !d.Public {
+	switch {
+	case l.keys.own != l.keys.all && !d.Public:
 		at.names = append([]string{byCaller}, d.Vary...)
+	case !l.keys.plain(), l.sign != nil && l.sign.Vary[0] == byRequest:
+		at.names = append([]string{byRequest}, d.Vary...)
 	}
 	if at.alone && len(at.names) == 0 {
 		at.names = []string{byRange} // an answer under base can be taken out, what it leads to alone cannot
@@ -150,19 +164,8 @@ func (l *leader) place(d *policy.Decision) place {
 	if l.sign != nil && slices.Equal(l.sign.Vary, at.names) {
 		at.epoch = l.sign.Epoch
 	} else {
-		at.epoch = l.p.epoch(l.keys.base, at.names)
+		at.epoch = l.p.fills.epoch(l.keys.base, at.names)
 	}
 	at.key = l.keys.at(&at)
 	return at
-}
-
-// epoch gives the epoch that has begun for a signpost with these names lately,
-// or begins one.
-func (p *Proxy) epoch(base cachekey.Key, names []string) uint64 {
-	begun, _ := p.epochs.SetIfAbsent(base, place{names: names, epoch: rand.Uint64()})
-	if !slices.Equal(begun.names, names) {
-		begun = place{names: names, epoch: rand.Uint64()}
-		p.epochs.Set(base, begun)
-	}
-	return begun.epoch
 }

@@ -28,7 +28,7 @@ type Route struct {
 	metrics *routeMetrics
 	warned  atomic.Int64   // the second of the last warning about its upstream
 	keyed   []string       // lower-case names of the headers in the key
-	forAll  *cachekey.Rule // the key without the caller, where answers say themselves whom they are for; nil elsewhere
+	forAll  *cachekey.Rule // the key whoever asks, where answers say themselves whom they are for; nil elsewhere
 }
 
 // alwaysKeyed are request headers that change an answer without being asked
@@ -96,7 +96,7 @@ func (r *Route) prepare(m *metrics) error {
 	}
 	r.Key.Headers = append(slices.Clone(r.Key.Headers), headers...)
 	r.Rule.PerCaller = r.Key.Scope != cachekey.ScopePublic
-	if r.Rule.PerCaller && r.Rule.Freshness == policy.FreshnessOrigin {
+	if r.Rule.Freshness == policy.FreshnessOrigin {
 		r.forAll = &cachekey.Rule{
 			Namespace: r.Key.Namespace, Provider: r.Key.Provider, Body: r.Key.Body, Ignore: r.Key.Ignore,
 			Headers: r.Key.Headers, QueryIgnore: r.Key.QueryIgnore, Scope: cachekey.ScopePublic,

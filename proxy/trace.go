@@ -78,6 +78,7 @@ func (l *leader) do(ctx context.Context) (*Response, error) {
 
 // askUpstream sends the request and measures how long the head takes.
 func (l *leader) askUpstream(ctx context.Context) (*Response, error) {
+	l.about.SentAt = l.p.now()
 	resp, err := l.route.Upstream.Do(ctx, l.req)
 	l.p.metrics.upstream(l.route.Upstream, resp, err, l.p.now().Sub(l.about.SentAt))
 	return resp, err

@@ -63,9 +63,6 @@ func (l *leader) condition() http.Header {
 // its fields are those of the confirmation where that has any (section 4.3.4).
 func (l *leader) confirm(resp *Response) *answerHead {
 	now := l.p.now()
-	if resp.Header.Get("Date") == "" {
-		resp.Header.Set("Date", now.UTC().Format(http.TimeFormat))
-	}
 	merged := policy.Freshen(toHeader(l.stored.Header), resp.Header)
 	d := policy.Decide(&l.route.Rule, &l.about, &policy.Response{Status: l.stored.Status, Header: merged, Framed: true}, now)
 	e := *l.stored
@@ -75,7 +72,7 @@ func (l *leader) confirm(resp *Response) *answerHead {
 		e.Lifetime = d.Lifetime
 	}
 	l.remember(&d)
-	return &answerHead{status: e.Status, fields: e.Header, decision: d, at: l.place(&d), asked: l.asked, confirmed: &e}
+	return &answerHead{status: e.Status, fields: e.Header, decision: d, at: l.place(&d), asked: l.asked, came: now, confirmed: &e}
 }
 
 // keepConfirmed gives the confirmed answer to be stored anew. One that must
@@ -89,8 +86,7 @@ func (l *leader) keepConfirmed(head *answerHead) *store.Entry {
 }
 
 // updateByHead brings a stored answer up to date with what HEAD says of it, or
-// takes it out when it is another (section 4.3.5).
-// It is done before the client sees the answer; the store gets it later.
+// takes it out when it is another (section 4.3.5). It is done before the client sees the answer; the store gets it later.
 func (l *leader) updateByHead(head *answerHead) {
 	if l.stored == nil || head.status != http.StatusOK || l.stored.Status != http.StatusOK {
 		return
@@ -105,13 +101,19 @@ func (l *leader) updateByHead(head *answerHead) {
 	about.Method = http.MethodGet
 	d := policy.Decide(&l.route.Rule, &about, &policy.Response{Status: http.StatusOK, Header: merged, Framed: true}, l.p.now())
 	if !d.Store {
+		l.p.forget(l.keys.base, l.route)
 		return
 	}
 	e := *l.stored
 	e.Header, e.Lifetime, e.Source = endToEnd(merged), d.Lifetime, ""
 	e.Tags = tagsOf(e.Header)
-	at := &answerHead{decision: d, at: l.place(&d)}
-	if !l.p.o.Writes.Submit(e.Size(), func(ctx context.Context) { l.p.write(ctx, l, at, &e) }) {
+	at := &answerHead{decision: d, at: l.place(&d), came: head.came}
+	l.p.fills.begin(l.keys.base)
+	if !l.p.o.Writes.Submit(e.Size(), func(ctx context.Context) {
+		defer l.p.fills.end(l.keys.base)
+		l.p.write(ctx, l, at, &e)
+	}) {
+		l.p.fills.end(l.keys.base)
 		l.p.metrics.notStored(l.route, "queue-full")
 	}
 }
@@ -119,14 +121,34 @@ func (l *leader) updateByHead(head *answerHead) {
 // forgetTime bounds how long an answer waits for the store to forget another.
 const forgetTime = 50 * time.Millisecond
 
-// forget takes out what lies under a base key, all variants of it.
+// forget takes out what lies under a base key, all variants of it. What was
+// asked for before that is not stored and given to nobody who asks later.
 func (p *Proxy) forget(base cachekey.Key, route *Route) {
-	p.epochs.Invalidate(base)
+	p.invalidated.Set(base, p.now())
+	p.fills.forget(base)
+	if err := p.remove(base); err != nil {
+		p.owed.Set(base, struct{}{})
+		p.log.Warn("an answer that is no longer true could not be taken out of the store; this process does not use it", "route", route.Name, "error", err)
+	}
+}
+
+func (p *Proxy) remove(base cachekey.Key) error {
 	ctx, cancel := context.WithTimeout(p.ctx, forgetTime)
 	defer cancel()
-	if err := p.store.Delete(ctx, base); err != nil {
-		p.log.Warn("an answer that is no longer true could not be taken out of the store", "route", route.Name, "error", err)
+	return p.store.Delete(ctx, base)
+}
+
+// owes says whether the store still holds under the base key what should have
+// been taken out, and tries again if so.
+func (p *Proxy) owes(base cachekey.Key) bool {
+	if _, owed := p.owed.GetIfPresent(base); !owed {
+		return false
 	}
+	if err := p.remove(base); err != nil {
+		return true
+	}
+	p.owed.Invalidate(base)
+	return false
 }
 
 // toHeader gives stored fields as a header.
