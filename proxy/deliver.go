@@ -26,7 +26,7 @@ func (c *call) deliver(e *store.Entry, o Outcome) (streaming bool, err error) {
 	if o == Revalidated {
 		status = fasthttp.StatusNotModified
 	}
-	cs := cacheStatus{outcome: o, status: status, hasTTL: true, ttl: e.Lifetime.TTL - age.Truncate(time.Second), detail: cmp.Or(c.detail, e.Source)}
+	cs := cacheStatus{outcome: o, forward: c.forward, status: status, hasTTL: true, ttl: e.Lifetime.TTL - age.Truncate(time.Second), detail: cmp.Or(c.detail, e.Source)}
 	if c.notModified(e.Status, e.Header, &rep, cs, age) {
 		return false, nil
 	}

@@ -70,7 +70,7 @@ func (p *Proxy) groupEpoch(ctx context.Context, o origin, tags []string, create 
 		}
 		e, err := p.store.Get(ctx, key)
 		if errors.Is(err, store.ErrNotFound) && create {
-			e, err = p.mark(ctx, key)
+			e, err = p.markOnce(ctx, key)
 		}
 		if err != nil {
 			return 0, false
@@ -84,6 +84,18 @@ func (p *Proxy) groupEpoch(ctx context.Context, o origin, tags []string, create 
 func (p *Proxy) mark(ctx context.Context, key cachekey.Key) (*store.Entry, error) {
 	e := &store.Entry{Status: 204, Lifetime: policy.Lifetime{StoredAt: p.now(), TTL: markTTL}, Epoch: rand.Uint64()}
 	return e, p.store.Put(ctx, key, e)
+}
+
+// markOnce gives a group's mark, and makes it where there is none: answers that
+// come together must agree on it.
+func (p *Proxy) markOnce(ctx context.Context, key cachekey.Key) (*store.Entry, error) {
+	p.marking.Lock()
+	defer p.marking.Unlock()
+	e, err := p.store.Get(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return p.mark(ctx, key)
+	}
+	return e, err
 }
 
 // regrouped says whether a group of the entry was invalidated since it was

@@ -155,8 +155,6 @@ func (l *leader) run() {
 		e = l.keepConfirmed(head)
 	case head.decision.Store && !l.f.Sealed():
 		e, err = l.entry(head)
-	case l.stored != nil && l.about.Method != "HEAD" && head.status < 500 && head.status != http.StatusTooManyRequests:
-		l.p.forget(l.keys.base, l.route) // there is something else now
 	}
 	if err != nil {
 		l.failed(err)
@@ -247,6 +245,9 @@ func (l *leader) judge(resp *Response) *answerHead {
 	case d.Store && resp.Status == http.StatusPartialContent && resp.Header.Get("Content-Encoding") != "":
 		d.Store, d.Reason = false, policy.ReasonPartial // asked for without: it may not be for those who ask next
 	}
+	if l.stored != nil && l.route.forAll != nil && l.about.Method != "HEAD" && !d.Store && replaced(head.status) {
+		l.p.forget(l.keys.base, l.route)
+	}
 	head.at = l.place(&d)
 	head.decision = d
 	if d.Store && d.Partial != nil {
@@ -257,6 +258,10 @@ func (l *leader) judge(resp *Response) *answerHead {
 	}
 	return head
 }
+
+// replaced says whether an answer that is not stored tells that what is stored
+// is no more, where answers themselves say how they are to be kept. (A refusal or an error may be due to the request that got it.)
+func replaced(status int) bool { return status < 400 || status == 404 || status == 410 }
 
 // reasonTooLarge is why an answer above the route's bound is not stored.
 const reasonTooLarge policy.Reason = "too-large"

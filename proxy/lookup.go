@@ -12,6 +12,7 @@ import (
 // lookup answers from the store if it can, and fetches otherwise.
 func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 	generation := p.flights.Generation()
+	c.ranged = false
 	e, state := p.find(c)
 	switch {
 	case state == policy.Fresh:
@@ -34,7 +35,7 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 // a signpost it goes on to the variant that this request selects; where it
 // finds nothing at all, the call's key is the caller's own.
 func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
-	c.key, c.signpost, c.part, c.forward, c.ranged = c.keys.own, nil, nil, "", false
+	c.key, c.signpost, c.part, c.forward = c.keys.own, nil, nil, ""
 	e := p.getBase(c)
 	if e != nil && len(e.Vary) > 0 {
 		c.signpost = e
@@ -45,8 +46,8 @@ func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 	if e == nil || len(e.Vary) > 0 || e.Status < 200 || e.Status > 599 {
 		return nil, policy.Expired
 	}
-	usable := policy.Usable
-	if p.regrouped(c, e) {
+	usable, untrue := policy.Usable, p.regrouped(c, e)
+	if untrue {
 		usable = policy.UsableOnceValidated
 	}
 	if e.Status == http.StatusPartialContent {
@@ -56,7 +57,7 @@ func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 		return nil, policy.Expired
 	}
 	state := usable(e.Lifetime, &c.cc, c.start)
-	if c.forward = "stale"; state == policy.Fresh || e.Lifetime.At(c.start) == policy.Fresh {
+	if c.forward = "stale"; !untrue && e.Lifetime.At(c.start) == policy.Fresh {
 		c.forward = "request"
 	}
 	return e, state
@@ -119,6 +120,10 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 	if c.route.CancelAbandoned && c.watch == nil {
 		c.watch = watch(p.ctx, c.ctx.Conn())
 	}
+	// What the look-up found, or did not, is compared with what has landed since
+	// then (see below); from here on nothing is forgotten of what is on its way.
+	p.fills.begin(c.keys.base)
+	defer p.fills.end(c.keys.base)
 	if p.arrived(c) {
 		return p.lookup(c)
 	}

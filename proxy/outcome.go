@@ -32,7 +32,7 @@ var outcomeTable = [outcomes]struct {
 	Bypass:      {"bypass", "BYPASS", "; fwd=bypass"},
 	Hit:         {"hit", "HIT", "; hit"},
 	Stale:       {"stale", "STALE", "; hit"},
-	Revalidated: {"revalidated", "REVALIDATED", "; fwd=stale"},
+	Revalidated: {"revalidated", "REVALIDATED", "; fwd=miss"},
 	Joined:      {"joined", "MISS", "; fwd=miss; collapsed"},
 	Miss:        {"miss", "MISS", "; fwd=miss"},
 	Error:       {"error", "MISS", "; fwd=miss"},
@@ -58,10 +58,10 @@ type cacheStatus struct {
 func (s *cacheStatus) append(b []byte) []byte {
 	b = append(b, cacheName...)
 	said := outcomeTable[s.outcome].status
-	if more, ok := strings.CutPrefix(said, "; fwd=miss"); ok && s.forward != "" {
-		b = append(b, "; fwd="...)
+	if because, rest, ok := strings.Cut(said, "miss"); ok && s.forward != "" {
+		b = append(b, because...)
 		b = append(b, s.forward...)
-		said = more
+		said = rest
 	}
 	b = append(b, said...)
 	if s.status != 0 {

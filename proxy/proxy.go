@@ -88,6 +88,7 @@ type Proxy struct {
 	fills       *fills
 	owed        *otter.Cache[cachekey.Key, struct{}] // base keys that the store could not be made to forget
 	resting     *otter.Cache[cachekey.Key, struct{}] // keys whose refresh failed
+	marking     sync.Mutex                           // held while a group's mark is made
 	landings    sync.Map                             // of cachekey.Key to *landing, by callers' own keys
 	plain       *plainCache
 

@@ -21,9 +21,8 @@ type selection struct {
 	headers        cachekey.Headers
 }
 
-// In a signpost these stand for what is no field: the caller's credentials
-// (with the whole request), the whole request, and nothing, where it leads to
-// parts alone.
+// In a signpost these stand for what is no field: the caller's credentials, and
+// nothing, where the request or its Range selects without any field.
 const (
 	byCaller  = "@caller"
 	byRequest = "@request"
@@ -40,12 +39,9 @@ func (s *selection) variant(names []string, epoch uint64) cachekey.Key {
 	if len(names) == 0 {
 		return s.base
 	}
-	key := s.base
-	switch names[0] {
-	case byCaller:
+	key := s.all // a signpost leads each request to answers of its own
+	if names[0] == byCaller {
 		key = s.own
-	case byRequest:
-		key = s.all
 	}
 	return cachekey.Variant(key, append([]string{epochName}, names...), variantOf{s.headers, epoch, ""})
 }
@@ -67,13 +63,12 @@ func (s *selection) inLanguage(at place, fields []store.Field) (cachekey.Key, bo
 	if tag == "" || !slices.Contains(at.names, acceptLanguage) || strings.ContainsAny(tag, ", \t") {
 		return cachekey.Key{}, false
 	}
-	key := s.language(at.names, at.epoch, tag)
-	return key, key != at.key
+	return s.language(at.names, at.epoch, tag), true
 }
 
 func (s *selection) language(names []string, epoch uint64, tag string) cachekey.Key {
 	in := *s
-	in.headers = variantOf{s.headers, epoch, tag}
+	in.headers = variantOf{s.headers, epoch, "=" + tag} // which no request can say
 	return in.variant(names, epoch)
 }
 
