@@ -141,6 +141,7 @@ func (l *leader) invalidateGroups(resp *Response) {
 	for _, name := range groups {
 		key := l.origin.mark(groupTag + name)
 		l.p.invalidated.Set(key, l.p.now())
+		defer func() { l.p.invalidated.Set(key, l.p.now()) }() // as in forget
 		if _, err := l.p.mark(ctx, key); err != nil {
 			l.p.owed.Set(key, struct{}{})
 			l.p.log.Warn("a group of answers that are no longer true could not be taken out of the store; this process does not use them", "route", l.route.Name, "error", err)

@@ -122,10 +122,14 @@ func (l *leader) updateByHead(head *answerHead) {
 const forgetTime = 50 * time.Millisecond
 
 // forget takes out what lies under a base key, all variants of it. What was
-// asked for before that is not stored and given to nobody who asks later.
+// asked for before that is not stored and given to nobody who asks later; nor
+// is what was asked for meanwhile, which may have found the old signpost.
 func (p *Proxy) forget(base cachekey.Key, route *Route) {
 	p.invalidated.Set(base, p.now())
-	p.fills.forget(base)
+	defer func() {
+		p.fills.forget(base)
+		p.invalidated.Set(base, p.now())
+	}()
 	if err := p.remove(base); err != nil {
 		p.owed.Set(base, struct{}{})
 		p.log.Warn("an answer that is no longer true could not be taken out of the store; this process does not use it", "route", route.Name, "error", err)
