@@ -127,10 +127,14 @@ func TestNoTransformIsKept(t *testing.T) {
 	if h := resp.Header; h.Get("ETag") != `"coded"` || h.Get("Content-Encoding") != "gzip" || len(h["Vary"]) != 1 {
 		t.Errorf("%v", h)
 	}
-	for _, accept := range []string{"identity", "gzip", "identity"} { // who takes gzip takes plain too
-		resp, body := ask(t, "GET", p.URL+"/x", "", "Accept-Encoding", accept)
+	for range 3 {
+		resp, body := ask(t, "GET", p.URL+"/x", "")
 		if h := resp.Header; h.Get("ETag") != `"plain"` || h.Get("Content-Encoding") != "" || body != strings.Repeat("plain ", 1000) {
-			t.Errorf("%s: %v, %.20q", accept, h, body)
+			t.Errorf("%v, %.20q", h, body)
+		}
+		resp, _ = ask(t, "GET", p.URL+"/x", "", "Accept-Encoding", "gzip") // who takes gzip takes plain too
+		if h := resp.Header; (h.Get("ETag") == `"coded"`) != (h.Get("Content-Encoding") == "gzip") {
+			t.Errorf("%v", h)
 		}
 	}
 }
