@@ -24,7 +24,7 @@ import (
 // then count as corrupt, which is to say as misses.
 const (
 	magic         = "JGE"
-	formatVersion = 2
+	formatVersion = 3
 	frameSize     = len(magic) + 1 + 4 + 8
 	checksumSize  = 8
 )
@@ -72,7 +72,17 @@ func appendHead(b []byte, e *Entry) []byte {
 		b = appendString(b, f.Value)
 	}
 	b = appendStrings(b, e.Vary)
-	return appendStrings(b, e.Tags)
+	b = appendStrings(b, e.Tags)
+	b = appendString(b, e.Usage.Model)
+	b = binary.AppendVarint(b, e.Usage.In)
+	b = binary.AppendVarint(b, e.Usage.Out)
+	b = binary.AppendVarint(b, e.Usage.Cached)
+	b = binary.AppendUvarint(b, uint64(len(e.Events)))
+	for _, ev := range e.Events {
+		b = binary.AppendVarint(b, ev.Size)
+		b = binary.AppendVarint(b, int64(ev.After))
+	}
+	return b
 }
 
 // appendTime writes a presence byte and the nanoseconds since 1970, since the
@@ -157,6 +167,13 @@ func decodeHead(b []byte) (*Entry, error) {
 	}
 	e.Vary = c.strings()
 	e.Tags = c.strings()
+	e.Usage = Usage{Model: c.string(), In: c.varint(), Out: c.varint(), Cached: c.varint()}
+	if n := c.count(2); n > 0 {
+		e.Events = make([]Event, n)
+		for i := range e.Events {
+			e.Events[i] = Event{Size: c.varint(), After: time.Duration(c.varint())}
+		}
+	}
 	if c.bad || c.at != len(b) {
 		return nil, fmt.Errorf("%w: head does not parse", ErrCorrupt)
 	}

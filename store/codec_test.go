@@ -32,6 +32,8 @@ func fullEntry() *store.Entry {
 		Length:       400,
 		Tags:         []string{"t1", "t2"},
 		UpstreamTime: 15 * time.Second,
+		Usage:        store.Usage{Model: "m-1", In: 1000, Out: 20, Cached: 300},
+		Events:       []store.Event{{Size: 10, After: time.Millisecond}, {Size: 11}},
 		Source:       "memory",
 	}
 }

@@ -56,10 +56,26 @@ type Entry struct {
 
 	Tags         []string      // names for purging
 	UpstreamTime time.Duration // what the upstream took: the time a hit saves
+	Usage        Usage         // what the upstream will have charged for
+	Events       []Event       // when the body's events came, where they are replayed at their own pace
 
 	// Source names the store that returned the entry ("memory", "redis"). It
 	// is not part of the stored form.
 	Source string
+}
+
+// Usage is what an AI answer took. The zero value is for what is none.
+type Usage struct {
+	Model  string
+	In     int64 // tokens of the request, those in Cached included
+	Out    int64
+	Cached int64 // of In, those that the provider had in a cache of its own
+}
+
+// Event is one event of a stream.
+type Event struct {
+	Size  int64         // bytes, delimiter included
+	After time.Duration // since the event before it, or the head
 }
 
 // Size is the memory that the entry takes, in bytes, near enough to bound a
@@ -75,5 +91,6 @@ func (e *Entry) Size() int64 {
 	for _, s := range e.Tags {
 		n += int64(len(s) + 16)
 	}
+	n += int64(len(e.Usage.Model) + 16*len(e.Events))
 	return n
 }

@@ -91,6 +91,8 @@ func Diff(a, b *store.Entry) string {
 		{"Length", a.Length == b.Length},
 		{"Tags", equal(a.Tags, b.Tags)},
 		{"UpstreamTime", a.UpstreamTime == b.UpstreamTime},
+		{"Usage", a.Usage == b.Usage},
+		{"Events", equal(a.Events, b.Events)},
 	} {
 		if !f.equal {
 			return f.name

@@ -117,6 +117,8 @@ func testFields(t *testing.T, s *suite) {
 		Length:       345,
 		Tags:         []string{"route:convert", "", "tenant:ü"},
 		UpstreamTime: 15*time.Second + time.Nanosecond,
+		Usage:        store.Usage{Model: "m-1", In: 1000, Out: 20, Cached: 300},
+		Events:       []store.Event{{Size: 100, After: time.Millisecond}, {Size: 1}},
 		Source:       "elsewhere",
 	}
 	s.put(t, key, e)
