@@ -33,7 +33,7 @@ const (
 	idleTimeout    = 60 * time.Second
 	maxHeaderBytes = 16 << 10
 	maxConnections = 512
-	maxScrapes     = 4 // at the same time
+	maxReports     = 4 // metrics and stats, being gathered at the same time
 )
 
 // Options is what the listener is made of. All but Token is required.
@@ -44,6 +44,7 @@ type Options struct {
 	Token   string
 	Metrics prometheus.Gatherer
 	Health  func() Health // asked on each request; must be quick and safe for concurrent use
+	Stats   func() any    // likewise; what it gives is sent as JSON
 	Version string
 	Logger  *slog.Logger
 }
@@ -53,13 +54,13 @@ type Options struct {
 type Server struct {
 	opts    Options
 	mux     *http.ServeMux
-	scrapes chan struct{} // one place for each scrape that may run
+	reports chan struct{} // one place for each that may be gathered
 	http    *http.Server
 }
 
 // New makes a Server; it does not listen yet.
 func New(opts Options) *Server {
-	s := &Server{opts: opts, mux: http.NewServeMux(), scrapes: make(chan struct{}, maxScrapes)}
+	s := &Server{opts: opts, mux: http.NewServeMux(), reports: make(chan struct{}, maxReports)}
 	s.routes()
 	s.http = &http.Server{
 		Handler:                      s,
@@ -78,7 +79,8 @@ func New(opts Options) *Server {
 func (s *Server) routes() {
 	s.open("GET /healthz", s.healthz)
 	s.open("GET /readyz", s.readyz)
-	s.guarded("GET /metrics", s.metrics)
+	s.guarded("GET /metrics", s.bounded(s.metrics))
+	s.guarded("GET /api/v1/stats", s.bounded(s.stats))
 }
 
 func (s *Server) open(pattern string, h http.HandlerFunc) { s.mux.Handle(pattern, h) }

@@ -27,6 +27,7 @@ func options() Options {
 	return Options{
 		Metrics: r,
 		Health:  func() Health { return Health{Ready: true} },
+		Stats:   func() any { return map[string]any{"routes": []string{"chat"}} },
 		Version: "1.2.3",
 		Logger:  slog.New(slog.DiscardHandler),
 	}
@@ -117,7 +118,7 @@ func TestWhatCanBeAsked(t *testing.T) {
 			t.Errorf("%s %s: %s, want type %s", method, path, body, wantType)
 		}
 	}
-	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/api/v1/stats"} {
 		f("GET", path, 200, "", "")
 		f("HEAD", path, 200, "", "")
 		f("POST", path, 405, "jaegis_method_not_allowed", "GET, HEAD")
@@ -127,6 +128,7 @@ func TestWhatCanBeAsked(t *testing.T) {
 	}
 	f("GET", "/", 404, "jaegis_not_found", "")
 	f("HEAD", "/nothing", 404, "", "")
+	f("GET", "/api/v1/stats/", 404, "jaegis_not_found", "")
 	f("GET", "/healthz/", 404, "jaegis_not_found", "")
 	f("POST", "/metrics/x", 404, "jaegis_not_found", "")
 }
@@ -135,7 +137,7 @@ func TestEveryAnswerHasTheSecurityHeaders(t *testing.T) {
 	o := options()
 	o.Token = token
 	_, base := start(t, o)
-	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/nothing"} {
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/api/v1/stats", "/nothing"} {
 		resp, _ := ask(t, "GET", base+path)
 		for name, want := range map[string]string{
 			"Cache-Control":           "no-store",

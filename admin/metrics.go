@@ -12,14 +12,6 @@ import (
 // form, whichever the scraper asks for. What could be gathered is served even
 // when a collector failed; the failure is logged.
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
-	select {
-	case s.scrapes <- struct{}{}:
-		defer func() { <-s.scrapes }()
-	default:
-		w.Header().Set("Retry-After", "1")
-		writeError(w, http.StatusServiceUnavailable, "jaegis_over_capacity", "too many scrapes at the same time")
-		return
-	}
 	families, err := s.opts.Metrics.Gather()
 	if err != nil {
 		s.opts.Logger.Warn("gathering metrics", "error", err)
@@ -30,4 +22,18 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	}
 	gathered := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil })
 	promhttp.HandlerFor(gathered, promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP(w, r)
+}
+
+// bounded answers 503 while maxReports are being gathered: each may be large.
+func (s *Server) bounded(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case s.reports <- struct{}{}:
+			defer func() { <-s.reports }()
+			next(w, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			writeError(w, http.StatusServiceUnavailable, "jaegis_over_capacity", "too many are asking for this at the same time")
+		}
+	}
 }

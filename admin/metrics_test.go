@@ -51,7 +51,7 @@ func TestNoMetricsAtAllIsAnError(t *testing.T) {
 }
 
 func TestScrapesAtTheSameTimeAreBounded(t *testing.T) {
-	entered, release := make(chan struct{}, maxScrapes), make(chan struct{})
+	entered, release := make(chan struct{}, maxReports), make(chan struct{})
 	o := options()
 	whole := o.Metrics
 	o.Metrics = prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
@@ -61,14 +61,14 @@ func TestScrapesAtTheSameTimeAreBounded(t *testing.T) {
 	})
 	_, base := start(t, o)
 	var running sync.WaitGroup
-	for range maxScrapes {
+	for range maxReports {
 		running.Go(func() {
 			if resp, _ := ask(t, "GET", base+"/metrics"); resp.StatusCode != 200 {
 				t.Errorf("a scrape within the bound: %d", resp.StatusCode)
 			}
 		})
 	}
-	for range maxScrapes {
+	for range maxReports {
 		<-entered
 	}
 	resp, body := ask(t, "GET", base+"/metrics")
