@@ -13,7 +13,7 @@ SHELL       := /bin/bash
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ERRORLINT   := github.com/polyfloyd/go-errorlint@v1.8.0
-CACHETESTS  := cmd/jaegis-proxy/testdata/cachetests
+NPM         := $(addprefix cmd/jaegis-proxy/testdata/,cachetests sdk)
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
@@ -30,13 +30,16 @@ build:
 # The cheap checks come first. The last lines are go test's own.
 test: tools format vet staticcheck errorlint unit
 
-# The public HTTP cache tests are a package of npm, which the lock file pins.
+# The public HTTP cache tests and the AI SDKs are packages of npm, which lock
+# files pin.
 tools: programs
-	@cd $(CACHETESTS) && { [ node_modules/.package-lock.json -nt package-lock.json ] || \
-		npm ci --ignore-scripts --no-audit --no-fund; }
+	@for dir in $(NPM); do \
+		[ $$dir/node_modules/.package-lock.json -nt $$dir/package-lock.json ] || \
+			( cd $$dir && npm ci --ignore-scripts --no-audit --no-fund ); \
+	done
 
-# The tests start a real Redis, the public cache tests run on Node.js, and the
-# race detector needs a C compiler.
+# The tests start a real Redis, the public cache tests and the AI SDKs run on
+# Node.js, and the race detector needs a C compiler.
 programs:
 	@need=""; \
 	command -v redis-server >/dev/null || need="$$need redis-server"; \
@@ -90,4 +93,4 @@ docker:
 	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
 
 clean:
-	rm -rf bin dist benchmarks/results/tmp $(CACHETESTS)/node_modules
+	rm -rf bin dist benchmarks/results/tmp $(addsuffix /node_modules,$(NPM))
