@@ -33,16 +33,17 @@ type call struct {
 	body   Body
 	pooled *[]byte // the memory of body, when it is to be used again
 
-	keys     selection
-	key      cachekey.Key // under which the call looks and joins
-	keyed    bool
-	waited   bool         // for a part that was on its way to the store
-	ranged   bool         // the upstream is asked for the part that the client wants
-	herald   *herald      // nil when interim answers are not passed on
-	signpost *store.Entry // what lies under the base key, when that is a signpost
-	stored   *store.Entry // what the upstream may confirm
-	fallback *store.Entry // stale, for when the upstream fails
-	part     *store.Entry // a part that is stored and not enough for this request
+	keys      selection
+	key       cachekey.Key // under which the call looks and joins
+	keyed     bool
+	regrouped bool         // what was found is in a group that was invalidated
+	asked     time.Time    // when it was looked up: what was found, or is fetched, is no older
+	ranged    bool         // the upstream is asked for the part that the client wants
+	herald    *herald      // nil when interim answers are not passed on
+	signpost  *store.Entry // what lies under the base key, when that is a signpost
+	stored    *store.Entry // what the upstream may confirm
+	fallback  *store.Entry // stale, for when the upstream fails
+	part      *store.Entry // a part that is stored and not enough for this request
 
 	forward string // why the request is forwarded, where that is known better than "miss" (RFC 9211, section 2.2)
 	outcome Outcome

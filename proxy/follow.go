@@ -17,7 +17,7 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 		if e := p.landed(c, f); e != nil {
 			return c.deliver(e, Hit)
 		}
-		if head, err := f.Head(c.waiting()); f.Value() != nil && err == nil && !p.untrue(c.keys.base, head.asked) { // stored, and not for this call: it did not wait for this answer
+		if head, err := f.Head(c.waiting()); f.Value() != nil && err == nil && !c.ranged && !c.outdated(&head) { // stored, and not for this call: it did not wait for this answer
 			f.Leave()
 			return p.alone(c)
 		}
@@ -37,7 +37,7 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 		f.Leave()
 		return false, err
 	}
-	if o == Joined && p.untrue(c.keys.base, head.asked) { // nobody is to join it any more
+	if o == Joined && c.outdated(&head) { // nobody is to join it any more
 		f.Leave()
 		p.flights.Forget(c.key, f)
 		return p.lookup(c)
@@ -67,6 +67,9 @@ func (p *Proxy) landed(c *call, f *inFlight) *store.Entry {
 	if err != nil || !c.mayShare(&head) || policy.Usable(e.Lifetime, &c.cc, p.now()) != policy.Fresh {
 		return nil
 	}
+	if part, fits := partOf(e); fits && !c.within(e, part) {
+		return nil // its own bytes are the answer, what they were joined to is not
+	}
 	f.Leave()
 	return e
 }
@@ -76,15 +79,16 @@ func (p *Proxy) landed(c *call, f *inFlight) *store.Entry {
 // call's own headers select.
 func (c *call) mayShare(head *answerHead) bool {
 	d := &head.decision
-	if !d.Share || c.mustNotDecode(head.fields) || c.p.untrue(c.keys.base, head.asked) {
+	if !d.Share || c.mustNotDecode(head.fields) || c.outdated(head) {
 		return false
 	}
-	for _, tag := range tagsOf(head.fields) {
-		if c.p.untrue(c.origin().mark(tag), head.asked) {
-			return false
-		}
-	}
 	return head.at.key == c.keys.at(&head.at)
+}
+
+// outdated says whether an answer that was fetched for another was made untrue
+// since that was asked for.
+func (c *call) outdated(head *answerHead) bool {
+	return c.p.untrue(c.keys.base, head.asked) || c.p.anyUntrue(c.origin(), tagsOf(head.fields), head.asked)
 }
 
 // heed takes over what another answer says of what selects among variants: its

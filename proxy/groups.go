@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"jaegis-proxy/cachekey"
@@ -62,11 +63,8 @@ func (p *Proxy) groupEpoch(ctx context.Context, o origin, tags []string, create 
 	h := sha256.New()
 	for _, tag := range tags {
 		key := o.mark(tag)
-		if _, owed := p.owed.GetIfPresent(key); owed {
-			if _, err := p.mark(ctx, key); err != nil {
-				return 0, false
-			}
-			p.owed.Invalidate(key)
+		if p.owed.has(key) {
+			return 0, false
 		}
 		e, err := p.store.Get(ctx, key)
 		if errors.Is(err, store.ErrNotFound) && create {
@@ -104,6 +102,9 @@ func (p *Proxy) regrouped(c *call, e *store.Entry) bool {
 	if len(e.Tags) == 0 {
 		return false
 	}
+	if p.anyUntrue(c.origin(), e.Tags, e.Asked) {
+		return true
+	}
 	epoch, ok := p.groupEpoch(p.ctx, c.origin(), e.Tags, false)
 	return !ok || epoch != e.Epoch
 }
@@ -119,14 +120,18 @@ func (l *leader) group(ctx context.Context, e *store.Entry) (*store.Entry, bool)
 	if !ok {
 		return nil, false
 	}
-	for _, tag := range e.Tags {
-		if l.p.untrue(l.origin.mark(tag), l.asked) {
-			return nil, false
-		}
+	if l.p.anyUntrue(l.origin, e.Tags, l.asked) {
+		return nil, false
 	}
 	in := *e
 	in.Epoch = epoch
 	return &in, true
+}
+
+// anyUntrue says whether one of the groups was invalidated at that time or
+// later.
+func (p *Proxy) anyUntrue(o origin, tags []string, since time.Time) bool {
+	return slices.ContainsFunc(tags, func(tag string) bool { return p.untrue(o.mark(tag), since) })
 }
 
 // invalidateGroups makes the answers in the groups untrue that an answer to an
@@ -140,10 +145,10 @@ func (l *leader) invalidateGroups(resp *Response) {
 	defer cancel()
 	for _, name := range groups {
 		key := l.origin.mark(groupTag + name)
-		l.p.invalidated.Set(key, l.p.now())
-		defer func() { l.p.invalidated.Set(key, l.p.now()) }() // as in forget
+		l.p.invalidated.note(key, l.p.now())
+		defer func() { l.p.invalidated.note(key, l.p.now()) }() // as in forget
 		if _, err := l.p.mark(ctx, key); err != nil {
-			l.p.owed.Set(key, struct{}{})
+			l.p.owed.add(key) // a mark that is gone makes its group cold as well
 			l.p.log.Warn("a group of answers that are no longer true could not be taken out of the store; this process does not use them", "route", l.route.Name, "error", err)
 		}
 	}

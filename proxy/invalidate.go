@@ -104,6 +104,5 @@ func (l *leader) outdated() bool { return l.p.untrue(l.keys.base, l.asked) }
 // untrue says whether what lies under the key was made untrue at that time or
 // later.
 func (p *Proxy) untrue(key cachekey.Key, since time.Time) bool {
-	at, ok := p.invalidated.GetIfPresent(key)
-	return ok && !at.Before(since)
+	return p.invalidated.since(key, since)
 }

@@ -22,6 +22,7 @@ func (l *leader) entry(head *answerHead) (*store.Entry, error) {
 		Header:       head.fields,
 		Tags:         tagsOf(head.fields),
 		Lifetime:     head.decision.Lifetime,
+		Asked:        l.asked,
 		Body:         body,
 		Length:       int64(len(body)),
 		UpstreamTime: l.p.now().Sub(l.started),
@@ -64,7 +65,7 @@ func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store
 		err = p.store.Put(ctx, l.keys.base, l.signpost(head, e))
 	}
 	if l.outdated() && p.remove(l.keys.base) != nil {
-		p.owed.Set(l.keys.base, struct{}{})
+		p.owed.add(l.keys.base)
 	}
 	switch {
 	case errors.Is(err, store.ErrTooLarge):
@@ -78,7 +79,7 @@ func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store
 // signpost leads to the variants of an answer, for as long as the longest of
 // them is kept.
 func (l *leader) signpost(head *answerHead, e *store.Entry) *store.Entry {
-	s := &store.Entry{Status: e.Status, Lifetime: e.Lifetime, Vary: head.at.names, Epoch: head.at.epoch}
+	s := &store.Entry{Status: e.Status, Lifetime: e.Lifetime, Asked: l.asked, Vary: head.at.names, Epoch: head.at.epoch}
 	if l.sign != nil && l.sign.Epoch == head.at.epoch && l.sign.Lifetime.Expiry().After(s.Lifetime.Expiry()) {
 		s.Lifetime = l.sign.Lifetime
 	}

@@ -95,7 +95,7 @@ const (
 func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 	client := c.snapshot()
 	l := &leader{
-		p: p, f: f, route: c.route, why: why, id: c.id.String(), asked: c.start, joinKey: c.key, keys: c.keys, origin: c.origin(), sign: c.signpost, stored: c.stored, part: c.part, fallback: c.fallback != nil, table: c.table,
+		p: p, f: f, route: c.route, why: why, id: c.id.String(), asked: c.asked, joinKey: c.key, keys: c.keys, origin: c.origin(), sign: c.signpost, stored: c.stored, part: c.part, fallback: c.fallback != nil, table: c.table,
 		span: c.spanContext(),
 		about: policy.Request{
 			Method: c.method, NoStore: c.cc.NoStore, Range: c.ranged,
@@ -105,6 +105,9 @@ func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 			Method: c.method, Path: string(c.target.path), Query: string(c.target.query), HasQuery: c.target.hasQuery,
 			Host: string(c.target.host), Header: c.upstreamHeader(client, why != fetchPass), Body: c.takeBody(),
 		},
+	}
+	if l.asked.IsZero() {
+		l.asked = c.start
 	}
 	l.keys.headers = variantHeaders(client)
 	if why == fetchPost {
@@ -159,6 +162,9 @@ func (l *leader) run() {
 	if err != nil {
 		l.failed(err)
 	}
+	if errors.Is(err, errPart) && l.prefix != nil {
+		l.p.forget(l.keys.base, l.route) // it would spoil every answer that begins with it
+	}
 	l.f.Settle(e)
 	if e == nil {
 		l.land()
@@ -188,7 +194,6 @@ func (l *leader) land() {
 	}
 	if l.landing != nil {
 		l.p.landings.CompareAndDelete(l.keys.own, l.landing)
-		close(l.landing.done)
 	}
 }
 
@@ -224,13 +229,16 @@ func (l *leader) judge(resp *Response) *answerHead {
 	if l.about.Method == "HEAD" || resp.Status == 204 || resp.Status == 304 {
 		head.length = contentLength(resp)
 	}
+	late := false
 	switch {
 	case l.why == fetchPass:
 		l.invalidate(resp)
 		return head
 	case l.why == fetchPost:
+		late = l.outdated() || l.p.anyUntrue(l.origin, tagsOf(head.fields), l.asked) // by somebody else
 		l.invalidate(resp)
 		l.asked = l.p.now().Add(1) // what it has just made untrue is older
+		head.asked = l.asked
 	case l.about.Method == "HEAD":
 		l.updateByHead(head)
 	}
@@ -238,6 +246,8 @@ func (l *leader) judge(resp *Response) *answerHead {
 		Status: resp.Status, Header: resp.Header, Framed: resp.Framed,
 	}, l.p.now())
 	switch {
+	case d.Store && late:
+		d.Store, d.Reason = false, policy.ReasonMethod
 	case d.Store && resp.Length > l.route.MaxObjectBytes:
 		d.Store, d.Reason = false, reasonTooLarge
 	case d.Store && l.fallback && head.errorStatus():
@@ -250,8 +260,12 @@ func (l *leader) judge(resp *Response) *answerHead {
 	}
 	head.at = l.place(&d)
 	head.decision = d
-	if d.Store && d.Partial != nil {
+	switch {
+	case d.Store && d.Partial != nil:
 		l.arriving()
+	case d.Store && l.why == fetchPost: // a GET that comes before it is stored finds it here
+		d.Share, head.decision.Share = true, true
+		l.p.flights.Offer(l.joinKey, l.f)
 	}
 	if l.why != fetchPost {
 		l.remember(&d)
@@ -314,6 +328,9 @@ func (l *leader) copy(resp *Response) error {
 			l.outgrow()
 		}
 		last := err == io.EOF // not what wraps it: that is a cut
+		if l.prefix != nil && (l.size > resp.Length || last && l.size < resp.Length) {
+			return errPart
+		}
 		if n > 0 || last {
 			if werr := l.f.Write((*buf)[:n], last); werr != nil {
 				return werr

@@ -12,7 +12,7 @@ import (
 // lookup answers from the store if it can, and fetches otherwise.
 func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 	generation := p.flights.Generation()
-	c.ranged = false
+	c.asked, c.ranged = p.now(), false
 	e, state := p.find(c)
 	switch {
 	case state == policy.Fresh:
@@ -27,7 +27,9 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 	case state == policy.StaleOnError:
 		c.fallback = e
 	}
-	c.stored = e
+	if c.stored = e; c.regrouped && c.method == "HEAD" {
+		c.stored = nil // HEAD does not validate its body
+	}
 	return p.fetch(c, generation)
 }
 
@@ -43,11 +45,11 @@ func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 			c.forward = "vary-miss"
 		}
 	}
-	if e == nil || len(e.Vary) > 0 || e.Status < 200 || e.Status > 599 {
+	if e == nil || len(e.Vary) > 0 || e.Status < 200 || e.Status > 599 || c.route.forAll != nil && p.untrue(c.keys.base, e.Asked) {
 		return nil, policy.Expired
 	}
-	usable, untrue := policy.Usable, p.regrouped(c, e)
-	if untrue {
+	usable := policy.Usable
+	if c.regrouped = p.regrouped(c, e); c.regrouped {
 		usable = policy.UsableOnceValidated
 	}
 	if e.Status == http.StatusPartialContent {
@@ -57,7 +59,7 @@ func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 		return nil, policy.Expired
 	}
 	state := usable(e.Lifetime, &c.cc, c.start)
-	if c.forward = "stale"; !untrue && e.Lifetime.At(c.start) == policy.Fresh {
+	if c.forward = "stale"; !c.regrouped && e.Lifetime.At(c.start) == policy.Fresh {
 		c.forward = "request"
 	}
 	return e, state
@@ -66,11 +68,11 @@ func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 // getBase gives what lies under the call's base key: a signpost, or an answer
 // to it.
 func (p *Proxy) getBase(c *call) *store.Entry {
-	if c.route.forAll != nil && p.owes(c.keys.base) {
+	if c.route.forAll != nil && p.owed.has(c.keys.base) {
 		return nil
 	}
 	e := p.get(c, c.keys.base)
-	if e == nil || len(e.Vary) == 0 && !c.keys.plain() {
+	if e == nil || c.route.forAll != nil && p.untrue(c.keys.base, e.Asked) || len(e.Vary) == 0 && !c.keys.plain() {
 		return nil
 	}
 	c.key = c.keys.base
@@ -124,8 +126,10 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 	// then (see below); from here on nothing is forgotten of what is on its way.
 	p.fills.begin(c.keys.base)
 	defer p.fills.end(c.keys.base)
-	if p.arrived(c) {
-		return p.lookup(c)
+	if e := p.arrived(c); e != nil {
+		if e, state := c.usePart(e, policy.Usable(e.Lifetime, &c.cc, c.start)); state == policy.Fresh {
+			return c.deliver(e, Hit)
+		}
 	}
 	if c.wantsPart() {
 		if f := p.flights.Find(c.key); f != nil { // the whole is coming, or about to be stored

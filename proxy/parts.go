@@ -30,30 +30,32 @@ func (c *call) wantsPart() bool {
 }
 
 // landing is a part on its way to the store.
-type landing struct {
-	f    *inFlight
-	done chan struct{} // closed when it is there, or will not be
-}
+type landing struct{ f *inFlight }
 
 // arriving makes the part known that the leader brings, until it has landed.
 func (l *leader) arriving() {
-	l.landing = &landing{l.f, make(chan struct{})}
+	l.landing = &landing{l.f}
 	l.p.landings.Store(l.keys.own, l.landing)
 }
 
-// arrived waits for a part of the same whose last byte was sent, so that who
-// asks for parts one after another finds the last one; true when it did.
-func (p *Proxy) arrived(c *call) bool {
+// arrived gives the part whose last byte was sent, while it is not in the store
+// yet, so that who asks for parts one after another finds the last one; nil
+// when there is none, or none for this call.
+func (p *Proxy) arrived(c *call) *store.Entry {
 	v, ok := p.landings.Load(c.keys.own)
-	if !ok || c.waited || !v.(*landing).f.Ended() {
-		return false
+	if !ok || !v.(*landing).f.Ended() {
+		return nil
 	}
-	c.waited = true
-	select {
-	case <-v.(*landing).done:
-	case <-c.waiting().Done():
+	f := v.(*landing).f
+	<-f.Settled() // the leader only computes between the end and the verdict
+	head, err := f.Head(c.waiting())
+	at := head.at
+	at.alone = false // the key of an answer to another Range is another
+	if e := f.Value(); err == nil && e != nil && !head.decision.Alone && head.decision.Share &&
+		at.key == c.keys.at(&at) && !c.outdated(&head) {
+		return e
 	}
-	return true
+	return nil
 }
 
 // usePart says what a stored part in this state is for this request. A part
@@ -64,7 +66,7 @@ func (c *call) usePart(e *store.Entry, state policy.State) (*store.Entry, policy
 		return nil, policy.Expired
 	}
 	part, fits := partOf(e)
-	if !fits || c.within(e, part) { // what fits with nothing was found as the answer to this very Range
+	if e.Status == http.StatusOK || !fits || c.within(e, part) { // what fits with nothing was found as the answer to this very Range
 		return e, policy.Fresh
 	}
 	c.part = e
@@ -123,6 +125,7 @@ func (l *leader) completes(resp *Response) bool {
 func (l *leader) complete(resp *Response) {
 	have, _ := partOf(l.part)
 	resp.Header = policy.Freshen(toHeader(l.part.Header), resp.Header)
+	ofThePart(resp.Header)
 	resp.Header.Del("Content-Range")
 	resp.Status, resp.Length = http.StatusOK, have.Size
 	l.prefix = l.part.Body
@@ -150,14 +153,30 @@ func (l *leader) combine(e *store.Entry) (*store.Entry, error) {
 	if joined.Len() > l.route.MaxObjectBytes {
 		return asWhole(e, part), nil
 	}
+	if joined.Len() > joinable && joined.Len() < joined.Size && part.Len() < joined.Len()/8 {
+		return nil, nil // what is there is worth more
+	}
 	body := make([]byte, joined.Len())
 	copy(body[old.First-joined.First:], l.part.Body)
 	copy(body[part.First-joined.First:], e.Body)
 	merged := policy.Freshen(stored, fields)
+	ofThePart(merged)
 	merged.Set("Content-Range", joined.String())
 	e.Header, e.Body, e.Length = endToEnd(merged), body, joined.Len()
+	e.Tags = tagsOf(e.Header)
 	return asWhole(e, joined), nil
 }
+
+// ofThePart drops what is said of the bytes of one part alone.
+func ofThePart(h http.Header) {
+	h.Del("Content-Digest")
+	h.Del("Content-Md5")
+}
+
+// joinable bounds what is written to the store for the parts that come one
+// after another: joining is for small wholes, for large parts, and for what
+// makes a whole.
+const joinable = 1 << 20
 
 // asWhole makes an entry of a part that is all there is one of the whole.
 func asWhole(e *store.Entry, part policy.ContentRange) *store.Entry {

@@ -83,10 +83,10 @@ type Proxy struct {
 
 	table       atomic.Pointer[Table]
 	flights     flight.Group[cachekey.Key, answerHead, *store.Entry]
-	uncacheable *otter.Cache[cachekey.Key, struct{}]  // keys whose callers do not wait for each other
-	invalidated *otter.Cache[cachekey.Key, time.Time] // base keys whose answers were made untrue, and when
+	uncacheable *otter.Cache[cachekey.Key, struct{}] // keys whose callers do not wait for each other
+	invalidated *changes                             // base keys and groups whose answers were made untrue
 	fills       *fills
-	owed        *otter.Cache[cachekey.Key, struct{}] // base keys that the store could not be made to forget
+	owed        *owed
 	resting     *otter.Cache[cachekey.Key, struct{}] // keys whose refresh failed
 	marking     sync.Mutex                           // held while a group's mark is made
 	landings    sync.Map                             // of cachekey.Key to *landing, by callers' own keys
@@ -114,20 +114,16 @@ func New(o Options, table *Table) (*Proxy, error) {
 	p.uncacheable = newMarks(o.UncacheableTTL)
 	p.resting = newMarks(restTime)
 	p.fills = newFills()
-	p.owed = newMarks(longestFetch)
-	p.invalidated = otter.Must(&otter.Options[cachekey.Key, time.Time]{
-		MaximumSize:      100_000,
-		ExpiryCalculator: otter.ExpiryWriting[cachekey.Key, time.Time](longestFetch),
-	})
-	return p, p.Reload(table)
+	p.invalidated = newChanges()
+	if err := p.Reload(table); err != nil {
+		return nil, err
+	}
+	p.owed = newOwed(p.ctx, p.remove)
+	return p, nil
 }
 
 // restTime is how long a key rests whose refresh brought nothing.
 const restTime = 2 * time.Second
-
-// longestFetch is how long it is remembered that answers were made untrue:
-// longer than a fetch takes that began before.
-const longestFetch = time.Hour
 
 // newMarks gives a set of keys that forgets each of them after ttl.
 func newMarks(ttl time.Duration) *otter.Cache[cachekey.Key, struct{}] {
@@ -165,8 +161,7 @@ func (p *Proxy) Close(ctx context.Context) {
 	p.cancel(errShutdown)
 	p.uncacheable.StopAllGoroutines()
 	p.resting.StopAllGoroutines()
-	p.invalidated.StopAllGoroutines()
-	p.owed.StopAllGoroutines()
+	<-p.owed.done
 	p.plain.close()
 }
 

@@ -22,11 +22,13 @@ type selection struct {
 }
 
 // In a signpost these stand for what is no field: the caller's credentials, and
-// nothing, where the request or its Range selects without any field.
+// nothing, where the request or its Range selects without any field. byLanguage
+// stands for the language of an answer, in the place of Accept-Language.
 const (
-	byCaller  = "@caller"
-	byRequest = "@request"
-	byRange   = "@range"
+	byCaller   = "@caller"
+	byRequest  = "@request"
+	byRange    = "@range"
+	byLanguage = "@language"
 )
 
 // plain says whether the request is a GET that nothing but its URI selects
@@ -68,8 +70,8 @@ func (s *selection) inLanguage(at place, fields []store.Field) (cachekey.Key, bo
 
 func (s *selection) language(names []string, epoch uint64, tag string) cachekey.Key {
 	in := *s
-	in.headers = variantOf{s.headers, epoch, "=" + tag} // which no request can say
-	return in.variant(names, epoch)
+	in.headers = variantOf{s.headers, epoch, tag}
+	return in.variant(append(slices.Clone(names), byLanguage), epoch)
 }
 
 const acceptLanguage = "Accept-Language"
@@ -82,7 +84,7 @@ const epochName = "@epoch"
 type variantOf struct {
 	headers  cachekey.Headers
 	epoch    uint64
-	language string // in the place of what the request says, unless empty
+	language string // of the answer, in the place of what the request says, unless empty
 }
 
 // Values implements cachekey.Headers.
@@ -94,8 +96,12 @@ func (v variantOf) Values(name string) [][]byte {
 		return nil // the key holds it
 	}
 	isLanguage := strings.EqualFold(name, acceptLanguage)
-	if isLanguage && v.language != "" {
+	switch {
+	case v.language == "":
+	case name == byLanguage:
 		return [][]byte{[]byte(v.language)}
+	case isLanguage:
+		return nil
 	}
 	values := v.headers.Values(name)
 	if len(values) == 0 {

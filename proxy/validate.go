@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"time"
 
 	"jaegis-proxy/cachekey"
@@ -66,7 +67,7 @@ func (l *leader) confirm(resp *Response) *answerHead {
 	merged := policy.Freshen(toHeader(l.stored.Header), resp.Header)
 	d := policy.Decide(&l.route.Rule, &l.about, &policy.Response{Status: l.stored.Status, Header: merged, Framed: true}, now)
 	e := *l.stored
-	e.Header, e.Lifetime, e.Source = endToEnd(merged), policy.Lifetime{StoredAt: now}, "upstream"
+	e.Header, e.Lifetime, e.Asked, e.Source = endToEnd(merged), policy.Lifetime{StoredAt: now}, l.asked, "upstream"
 	e.Tags = tagsOf(e.Header)
 	if d.Store {
 		e.Lifetime = d.Lifetime
@@ -92,6 +93,9 @@ func (l *leader) updateByHead(head *answerHead) {
 		return
 	}
 	header := toHeader(head.fields)
+	if coding := "Content-Encoding"; head.length >= 0 && header.Get(coding) == field(l.stored.Header, coding) {
+		header.Set("Content-Length", strconv.FormatInt(head.length, 10))
+	}
 	merged, ok := policy.HeadUpdate(toHeader(l.stored.Header), header, l.stored.Length)
 	if !ok {
 		l.p.forget(l.keys.base, l.route)
@@ -105,9 +109,9 @@ func (l *leader) updateByHead(head *answerHead) {
 		return
 	}
 	e := *l.stored
-	e.Header, e.Lifetime, e.Source = endToEnd(merged), d.Lifetime, ""
+	e.Header, e.Lifetime, e.Asked, e.Source = endToEnd(merged), d.Lifetime, l.asked, ""
 	e.Tags = tagsOf(e.Header)
-	at := &answerHead{decision: d, at: l.place(&d), came: head.came}
+	at := &answerHead{decision: d, at: l.place(&d), came: l.asked} // its body was found then, and is no newer
 	l.p.fills.begin(l.keys.base)
 	if !l.p.o.Writes.Submit(e.Size(), func(ctx context.Context) {
 		defer l.p.fills.end(l.keys.base)
@@ -125,13 +129,13 @@ const forgetTime = 50 * time.Millisecond
 // asked for before that is not stored and given to nobody who asks later; nor
 // is what was asked for meanwhile, which may have found the old signpost.
 func (p *Proxy) forget(base cachekey.Key, route *Route) {
-	p.invalidated.Set(base, p.now())
+	p.invalidated.note(base, p.now())
 	defer func() {
 		p.fills.forget(base)
-		p.invalidated.Set(base, p.now())
+		p.invalidated.note(base, p.now())
 	}()
 	if err := p.remove(base); err != nil {
-		p.owed.Set(base, struct{}{})
+		p.owed.add(base)
 		p.log.Warn("an answer that is no longer true could not be taken out of the store; this process does not use it", "route", route.Name, "error", err)
 	}
 }
@@ -140,19 +144,6 @@ func (p *Proxy) remove(base cachekey.Key) error {
 	ctx, cancel := context.WithTimeout(p.ctx, forgetTime)
 	defer cancel()
 	return p.store.Delete(ctx, base)
-}
-
-// owes says whether the store still holds under the base key what should have
-// been taken out, and tries again if so.
-func (p *Proxy) owes(base cachekey.Key) bool {
-	if _, owed := p.owed.GetIfPresent(base); !owed {
-		return false
-	}
-	if err := p.remove(base); err != nil {
-		return true
-	}
-	p.owed.Invalidate(base)
-	return false
 }
 
 // toHeader gives stored fields as a header.

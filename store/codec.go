@@ -57,6 +57,7 @@ func Encode(dst []byte, e *Entry) []byte {
 func appendHead(b []byte, e *Entry) []byte {
 	b = binary.AppendVarint(b, int64(e.Status))
 	b = appendTime(b, e.Lifetime.StoredAt)
+	b = appendTime(b, e.Asked)
 	b = binary.AppendVarint(b, int64(e.Lifetime.TTL))
 	b = binary.AppendVarint(b, int64(e.Lifetime.StaleWhileRevalidate))
 	b = binary.AppendVarint(b, int64(e.Lifetime.StaleIfError))
@@ -150,6 +151,7 @@ func decodeHead(b []byte) (*Entry, error) {
 	c := cursor{b: b, s: string(b)}
 	e := &Entry{Status: int(c.varint())}
 	e.Lifetime.StoredAt = c.time()
+	e.Asked = c.time()
 	e.Lifetime.TTL = time.Duration(c.varint())
 	e.Lifetime.StaleWhileRevalidate = time.Duration(c.varint())
 	e.Lifetime.StaleIfError = time.Duration(c.varint())

@@ -26,6 +26,7 @@ func fullEntry() *store.Entry {
 			StaleWhileRevalidate: time.Minute,
 			StaleIfError:         -1,
 		},
+		Asked:        time.Unix(1700000000, 5),
 		Vary:         []string{"Accept-Language", ""},
 		Coding:       "zstd",
 		Body:         []byte("a body of some length"),

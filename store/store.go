@@ -39,6 +39,7 @@ type Entry struct {
 	Header []Field // end-to-end fields as the upstream sent them, in order; framing fields are not among them
 
 	Lifetime policy.Lifetime
+	Asked    time.Time // when what brought it was asked for: it may be no older than that
 
 	// Vary, when not empty, makes this entry a signpost and not an answer: what
 	// is named of the request selects among variants, each stored under a key

@@ -84,6 +84,7 @@ func Diff(a, b *store.Entry) string {
 		{"Lifetime.StaleIfError", a.Lifetime.StaleIfError == b.Lifetime.StaleIfError},
 		{"Lifetime.Keep", a.Lifetime.Keep == b.Lifetime.Keep},
 		{"Lifetime.AllowStale", a.Lifetime.AllowStale == b.Lifetime.AllowStale},
+		{"Asked", a.Asked.Equal(b.Asked)},
 		{"Vary", equal(a.Vary, b.Vary)},
 		{"Epoch", a.Epoch == b.Epoch},
 		{"Coding", a.Coding == b.Coding},

@@ -112,6 +112,7 @@ func testFields(t *testing.T, s *suite) {
 			Keep:                 time.Minute,
 			AllowStale:           true,
 		},
+		Asked:        s.clock.Now().Add(-time.Second),
 		Coding:       "gzip",
 		Body:         Body(key, 1, 100),
 		Length:       345,
