@@ -26,7 +26,8 @@ type Reader struct {
 	body    []byte // formBody: what has come
 	judged  int    // formBody: the length of body that verdict is about; -1 for none
 	verdict Answer
-	bad     bool // an event could not be read, or was too large
+	bad     bool // an event could not be read
+	full    bool // an event or the body is too large: no more is read
 	late    bool // something came after the end
 	again   bool // [DONE] came after another end mark, which is allowed once
 }
@@ -41,23 +42,23 @@ func NewReader(kind Kind, contentType string) *Reader {
 
 // Write takes the next piece of the answer, of any size. It keeps nothing of p.
 func (r *Reader) Write(p []byte) {
-	if r.kind == None || r.bad && r.form == formBody {
+	if r.kind == None || r.full {
 		return
 	}
 	switch r.form {
 	case formEvents:
 		r.events.write(p, r.event)
 		if r.events.held() > maxEvent {
-			r.bad, r.events = true, events{}
+			r.full, r.events = true, events{}
 		}
 	case formLines:
 		r.lines.write(p, func(line []byte) { r.event(nil, line) })
 		if len(r.lines.line) > maxEvent {
-			r.bad, r.lines = true, lines{}
+			r.full, r.lines = true, lines{}
 		}
 	default:
 		if len(r.body)+len(p) > maxBody {
-			r.bad, r.body = true, nil
+			r.full, r.body = true, nil
 			return
 		}
 		r.body = append(r.body, p...)
@@ -117,7 +118,7 @@ func (r *Reader) take(name, data []byte) {
 // more may follow whatever looks like an end, nor for answers in one JSON text,
 // which end as their transfer does.
 func (r *Reader) Ended() bool {
-	return r.form != formBody && r.kind != Gemini && r.out.closed && !r.bad
+	return r.form != formBody && r.kind != Gemini && r.out.closed
 }
 
 // Answer says what has come. It may be asked at any time, and is final after
@@ -136,7 +137,7 @@ func (r *Reader) Answer() Answer {
 		return a
 	}
 	a := r.out.answer(r.kind)
-	a.Whole = r.ended() && !r.bad && !r.late && !r.events.pending() && !r.lines.pending() && r.out.settled()
+	a.Whole = r.ended() && !r.bad && !r.full && !r.late && !r.events.pending() && !r.lines.pending() && r.out.settled()
 	return a
 }
 
@@ -175,6 +176,6 @@ func (r *Reader) judge() Answer {
 		done = o.closed || o.failure != ""
 	}
 	a := o.answer(r.kind)
-	a.Whole = done && d.end() && !r.bad && !o.tooMany && o.settled()
+	a.Whole = done && d.end() && !r.full && !o.tooMany && o.settled()
 	return a
 }
