@@ -47,10 +47,7 @@ func (d *Deriver) derive(rule *Rule, req *Request, parts *[]Part) (Key, error) {
 	if !rule.prepared.ok {
 		return Key{}, ErrNotPrepared
 	}
-	s, ok := d.pool.Get().(*scratch)
-	if !ok {
-		s = &scratch{sum: sha256.New(), mac: hmac.New(sha256.New, d.Secret)}
-	}
+	s := d.scratch()
 	defer d.release(s)
 
 	s.readHeaders(req.Headers)
@@ -64,9 +61,16 @@ func (d *Deriver) derive(rule *Rule, req *Request, parts *[]Part) (Key, error) {
 	s.putContent(rule, c, req.Body.Size)
 	s.putHeaders(rule, req.Headers)
 	if rule.prepared.scope == ScopeCredential {
-		s.putCredential(rule, req.Headers)
+		s.putCredential(rule, req)
 	}
 	return Key{Namespace: rule.Namespace, Provider: rule.Provider, Digest: sha256.Sum256(s.out.buf)}, nil
+}
+
+func (d *Deriver) scratch() *scratch {
+	if s, ok := d.pool.Get().(*scratch); ok {
+		return s
+	}
+	return &scratch{sum: sha256.New(), mac: hmac.New(sha256.New, d.Secret)}
 }
 
 // readHeaders takes down the headers that say what the body is.
@@ -164,22 +168,48 @@ func (s *scratch) putSecret(v []byte) {
 	s.out.note(tagHeaderValue, short(s.macSum()), len(v))
 }
 
-// putCredential writes a keyed digest of all that identifies the caller. What
-// is not there counts as well: no credential is a caller like any other.
-func (s *scratch) putCredential(rule *Rule, h Headers) {
-	s.macIn = appendField(s.macIn[:0], tagFormat, "jaegis-credential-1")
-	for i := range rule.prepared.credentials {
-		name := &rule.prepared.credentials[i]
-		s.macIn = appendField(s.macIn, tagHeader, name.key)
-		for _, v := range values(h, name.lookup) {
-			s.macIn = appendField(s.macIn, tagHeaderValue, v)
-		}
-	}
-	sum := s.macSum()
+// putCredential writes a keyed digest of all that identifies the caller.
+func (s *scratch) putCredential(rule *Rule, req *Request) {
+	sum := s.caller(rule, req)
 	s.out.buf = appendField(s.out.buf, tagCredential, sum)
 	if s.out.parts != nil {
 		s.out.note(tagCredential, short(sum), len(sum))
 	}
+}
+
+// caller gives a keyed digest of all that identifies the caller, valid until
+// the next one. What is not there counts as well: no credential is a caller
+// like any other.
+func (s *scratch) caller(rule *Rule, req *Request) []byte {
+	s.macIn = appendField(s.macIn[:0], tagFormat, "jaegis-credential-1")
+	for i := range rule.prepared.credentials {
+		name := &rule.prepared.credentials[i]
+		s.macIn = appendField(s.macIn, tagHeader, name.key)
+		for _, v := range values(req.Headers, name.lookup) {
+			s.macIn = appendField(s.macIn, tagHeaderValue, v)
+		}
+	}
+	if names := rule.prepared.queryCaller; len(names) > 0 {
+		for pair := range bytes.SplitSeq(req.Query, []byte{'&'}) {
+			if s.isIgnored(pair, names) {
+				s.macIn = appendField(s.macIn, tagQuery, pair)
+			}
+		}
+	}
+	return s.macSum()
+}
+
+// Caller gives a keyed digest of what identifies the request's caller to this
+// rule and this upstream, by whatever scope. Only Upstream, Headers and Query of the request
+// count.
+func (d *Deriver) Caller(rule *Rule, req *Request) ([sha256.Size]byte, error) {
+	if !rule.prepared.ok {
+		return [sha256.Size]byte{}, ErrNotPrepared
+	}
+	s := d.scratch()
+	defer d.release(s)
+	sum := s.caller(rule, req)
+	return sha256.Sum256(appendField(appendField(nil, tagUpstream, req.Upstream), tagCredential, sum)), nil
 }
 
 // macSum gives the HMAC-SHA256 of macIn, valid until the next call. The last

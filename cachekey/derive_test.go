@@ -397,3 +397,33 @@ func TestDeriveLeavesTheRequestAlone(t *testing.T) {
 		t.Errorf("changed: %q %q", req.Body.Bytes, req.Query)
 	}
 }
+
+func TestAQueryParameterCanIdentifyTheCaller(t *testing.T) {
+	rule := Rule{Namespace: "n", Credentials: []string{"X-Goog-Api-Key", "?key"}}
+	public := Rule{Namespace: "n", Credentials: rule.Credentials, Scope: ScopePublic}
+	for _, r := range []*Rule{&rule, &public} {
+		if err := r.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key := func(r *Rule, query string) Key {
+		t.Helper()
+		k, err := Derive(r, &Request{Method: []byte("GET"), Path: []byte("/"), Query: []byte(query), Headers: HTTPHeaders{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	if key(&rule, "alt=sse&key=a") == key(&rule, "alt=sse&key=b") || key(&rule, "alt=sse&key=a") == key(&rule, "alt=sse") {
+		t.Error("two callers share a key")
+	}
+	if key(&rule, "alt=sse&key=a") != key(&rule, "key=a&alt=sse") {
+		t.Error("where the credential stands splits the key")
+	}
+	if key(&public, "alt=sse&key=a") != key(&public, "alt=sse&key=b") || key(&public, "alt=sse&key=a") == key(&public, "alt=json&key=a") {
+		t.Error("a public key has the caller in it, or lacks something else")
+	}
+	if parts, err := new(Deriver).Explain(&rule, &Request{Method: []byte("GET"), Query: []byte("key=sesame"), Headers: HTTPHeaders{}}); err != nil || strings.Contains(fmt.Sprint(parts), "sesame") {
+		t.Errorf("%v, %v", parts, err)
+	}
+}

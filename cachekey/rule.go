@@ -27,7 +27,7 @@ type Rule struct {
 	QueryIgnore []string
 
 	Scope       Scope    // empty is ScopeCredential
-	Credentials []string // headers that identify the caller, for ScopeCredential; empty is DefaultCredentials
+	Credentials []string // headers, and as "?name" query parameters, that identify the caller, for ScopeCredential; empty is DefaultCredentials
 
 	prepared prepared
 }
@@ -39,7 +39,8 @@ type prepared struct {
 	scope       Scope
 	ignore      []string // sorted, for the key
 	prune       *node    // the same as a tree; nil without any
-	queryIgnore []string // sorted
+	queryIgnore []string // sorted; the parameters that identify the caller are among them
+	queryCaller []string // those
 	headers     []header
 	credentials []header
 }
@@ -82,6 +83,10 @@ func (r *Rule) Prepare() error {
 	if len(credentials) == 0 {
 		credentials = DefaultCredentials
 	}
+	credentials, p.queryCaller = splitCredentials(credentials)
+	if slices.Contains(p.queryCaller, "") {
+		fail(errors.New("credential \"?\": empty name"))
+	}
 	if p.credentials, err = headerNames(credentials, credentials); err != nil {
 		fail(err)
 	}
@@ -92,10 +97,23 @@ func (r *Rule) Prepare() error {
 		return fmt.Errorf("cachekey: %w", errors.Join(errs...))
 	}
 	p.ignore = sortedSet(r.Ignore)
-	p.queryIgnore = sortedSet(r.QueryIgnore)
+	p.queryIgnore = sortedSet(append(slices.Clone(r.QueryIgnore), p.queryCaller...))
 	p.ok = true
 	r.prepared = p
 	return nil
+}
+
+// splitCredentials tells headers and query parameters apart; the latter come
+// sorted, and without their "?".
+func splitCredentials(names []string) (headers, query []string) {
+	for _, name := range names {
+		if q, ok := strings.CutPrefix(name, "?"); ok {
+			query = append(query, q)
+		} else {
+			headers = append(headers, name)
+		}
+	}
+	return headers, sortedSet(query)
 }
 
 func (r *Rule) bodyMode() (BodyMode, error) {

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"strings"
 
-	"github.com/valyala/fasthttp"
-
 	"jaegis-proxy/policy"
 )
 
@@ -51,7 +49,12 @@ func (c *call) admit() error {
 	if c.route = c.table.find(h.Method(), c.target.host, c.target.path); c.route == nil {
 		return errNoRoute
 	}
-	c.readDirectives(h)
+	if r := c.identify(); r != nil {
+		return r
+	}
+	if r := c.readControls(); r != nil {
+		return r
+	}
 	if c.head.names&nameBit("Via") != 0 && strings.Contains(c.header("Via"), c.p.pseudonym) {
 		return errLoop
 	}
@@ -88,8 +91,8 @@ func methodName(b []byte) string {
 }
 
 // readDirectives reads what the client asks of caches.
-func (c *call) readDirectives(h *fasthttp.RequestHeader) {
-	if c.head.flags.has(hasCacheControl | hasPragma) {
+func (c *call) readDirectives() {
+	if h := &c.ctx.Request.Header; c.head.flags.has(hasCacheControl | hasPragma) {
 		c.cc = policy.RequestDirectives(toStrings(h.PeekAll("Cache-Control")), toStrings(h.PeekAll("Pragma")))
 	}
 }

@@ -30,6 +30,10 @@ type call struct {
 	route  *Route
 	cc     policy.Directives // what the client's Cache-Control asks
 
+	controls     controls
+	client       *Client // nil unless the proxy knows its key
+	clientHeader string  // in which that came
+
 	body   Body
 	pooled *[]byte // the memory of body, when it is to be used again
 
@@ -42,6 +46,7 @@ type call struct {
 	herald    *herald      // nil when interim answers are not passed on
 	signpost  *store.Entry // what lies under the base key, when that is a signpost
 	stored    *store.Entry // what the upstream may confirm
+	would     *store.Entry // in shadow mode: what would have been given
 	fallback  *store.Entry // stale, for when the upstream fails
 	part      *store.Entry // a part that is stored and not enough for this request
 

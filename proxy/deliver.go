@@ -21,12 +21,19 @@ const (
 // deliver answers from a stored entry.
 func (c *call) deliver(e *store.Entry, o Outcome) (streaming bool, err error) {
 	rep := c.represent(e.Header, e.Coding)
+	isPaced := c.route.Pace != (Pace{}) && c.method != "HEAD" && isStream(field(e.Header, "Content-Type")) && field(e.Header, "Content-Encoding") == ""
+	if isPaced && rep.ours != "" {
+		rep = representation{decode: rep.ours, varies: true}
+	}
 	age := e.Lifetime.Age(c.start)
 	status := 0
 	if o == Revalidated {
 		status = fasthttp.StatusNotModified
 	}
 	cs := cacheStatus{outcome: o, forward: c.forward, status: status, hasTTL: true, ttl: e.Lifetime.TTL - age.Truncate(time.Second), detail: cmp.Or(c.detail, e.Source)}
+	if o != Revalidated {
+		c.p.savings.saved(c.route.Name, c.tenant(), e.Usage, e.UpstreamTime)
+	}
 	if c.notModified(e.Status, e.Header, &rep, cs, age) {
 		return false, nil
 	}
@@ -34,7 +41,24 @@ func (c *call) deliver(e *store.Entry, o Outcome) (streaming bool, err error) {
 		return false, nil
 	}
 	c.reply(e.Status, e.Header, &rep, cs, age)
+	if isPaced {
+		return c.sendPaced(e)
+	}
 	return c.sendStored(e, rep.decode)
+}
+
+// sendPaced sends a stored stream event by event.
+func (c *call) sendPaced(e *store.Entry) (streaming bool, err error) {
+	body, err := identity(e)
+	if err != nil {
+		return false, err
+	}
+	if c.watch == nil {
+		c.watch = watch(c.p.ctx, c.ctx.Conn())
+	}
+	return c.send(&paced{
+		ctx: c.waiting(), contentType: field(e.Header, "Content-Type"), rest: body, pace: c.route.Pace, events: e.Events,
+	}, -1)
 }
 
 // sendStored sends an entry's body.

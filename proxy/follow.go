@@ -28,7 +28,7 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 		f.Leave()
 		return p.lookup(c)
 	}
-	if (err != nil || head.errorStatus()) && c.fallback != nil {
+	if (err != nil || c.failed(&head)) && c.fallback != nil {
 		f.Leave()
 		c.detail = "upstream-error"
 		return c.deliver(c.fallback, Stale)
@@ -50,6 +50,9 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 	if head.confirmed != nil {
 		f.Leave()
 		return c.deliver(head.confirmed, Revalidated)
+	}
+	if o == Joined && head.joined != nil {
+		head.joined.add(c.tenant())
 	}
 	return p.sendLive(c, f, &head, o)
 }
@@ -88,7 +91,7 @@ func (c *call) mayShare(head *answerHead) bool {
 // outdated says whether an answer that was fetched for another was made untrue
 // since that was asked for.
 func (c *call) outdated(head *answerHead) bool {
-	return c.p.untrue(c.keys.base, head.asked) || c.p.anyUntrue(c.origin(), tagsOf(head.fields), head.asked)
+	return c.p.untrue(c.keys.base, head.asked) || c.p.anyUntrue(c.origin(), groupsOf(head.fields), head.asked)
 }
 
 // heed takes over what another answer says of what selects among variants: its
@@ -105,7 +108,7 @@ func (p *Proxy) sendLive(c *call, f *inFlight, head *answerHead, o Outcome) (str
 	if shared && head.status != http.StatusPartialContent {
 		rep = c.represent(head.fields, "") // what the client cannot decode it gets as it came
 	}
-	cs := cacheStatus{outcome: o, forward: c.forward, status: head.status, stored: head.decision.Store && o == Miss, detail: c.missDetail(head)}
+	cs := cacheStatus{outcome: o, forward: c.forward, status: head.status, stored: head.decision.Store && !head.undecided && o == Miss, detail: c.missDetail(head)}
 	if shared && c.notModified(head.status, head.fields, &rep, cs, -1) {
 		f.Leave()
 		return false, nil
@@ -134,6 +137,10 @@ func (c *call) missDetail(head *answerHead) string {
 		return c.detail
 	case head.decision.Reason != "":
 		return string(head.decision.Reason)
+	case head.undecided: // all that can be told is how it was the last time
+		if was, ok := c.p.refused.GetIfPresent(c.key); ok {
+			return "was-" + string(was)
+		}
 	case c.outage:
 		return "store-unavailable"
 	}

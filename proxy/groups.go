@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"jaegis-proxy/cachekey"
@@ -23,8 +24,8 @@ import (
 // groupTag stands before the names of groups among an entry's tags.
 const groupTag = "group:"
 
-// tagsOf are the tags of an answer with these fields.
-func tagsOf(fields []store.Field) []string {
+// groupsOf are the tags that stand for the groups of an answer.
+func groupsOf(fields []store.Field) []string {
 	if field(fields, "Cache-Groups") == "" {
 		return nil
 	}
@@ -33,6 +34,10 @@ func tagsOf(fields []store.Field) []string {
 		tags = append(tags, groupTag+name)
 	}
 	return tags
+}
+
+func grouped(tags []string) bool {
+	return slices.ContainsFunc(tags, func(tag string) bool { return strings.HasPrefix(tag, groupTag) })
 }
 
 // origin names the origin whose groups are meant.
@@ -62,6 +67,9 @@ const markTTL = 2 * 365 * 24 * time.Hour
 func (p *Proxy) groupEpoch(ctx context.Context, o origin, tags []string, create bool) (uint64, bool) {
 	h := sha256.New()
 	for _, tag := range tags {
+		if !strings.HasPrefix(tag, groupTag) {
+			continue
+		}
 		key := o.mark(tag)
 		if p.owed.has(key) {
 			return 0, false
@@ -99,7 +107,7 @@ func (p *Proxy) markOnce(ctx context.Context, key cachekey.Key) (*store.Entry, e
 // regrouped says whether a group of the entry was invalidated since it was
 // stored. What cannot be known counts as invalidated.
 func (p *Proxy) regrouped(c *call, e *store.Entry) bool {
-	if len(e.Tags) == 0 {
+	if !grouped(e.Tags) {
 		return false
 	}
 	if p.anyUntrue(c.origin(), e.Tags, e.Asked) {
@@ -113,7 +121,7 @@ func (p *Proxy) regrouped(c *call, e *store.Entry) bool {
 // invalidated since the leader's request came, or that cannot be known. The
 // epochs are read first: what happens later leaves the entry without effect.
 func (l *leader) group(ctx context.Context, e *store.Entry) (*store.Entry, bool) {
-	if len(e.Tags) == 0 {
+	if !grouped(e.Tags) {
 		return e, true
 	}
 	epoch, ok := l.p.groupEpoch(ctx, l.origin, e.Tags, true)

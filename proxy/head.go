@@ -38,6 +38,7 @@ const (
 	hasRequestID
 	hasTrace
 	hasOverride
+	hasControls // a field of ours, see controls.go
 )
 
 func (h headFlags) has(f headFlags) bool { return h&f != 0 }
@@ -76,6 +77,10 @@ func watched(lower []byte) (flag headFlags, single bool) {
 		return hasTrace, true
 	case "x-http-method", "x-method-override", "x-http-method-override":
 		return hasOverride, false
+	case "jaegis-cache-ttl", "jaegis-cache-mode", "jaegis-cache-namespace":
+		return hasControls, true
+	case "jaegis-cache-tags":
+		return hasControls, false
 	}
 	return 0, false
 }

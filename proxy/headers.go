@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"jaegis-proxy/cachekey"
 	"jaegis-proxy/internal/encoding"
 	"jaegis-proxy/store"
 )
@@ -61,6 +62,7 @@ func (c *call) upstreamHeader(client http.Header, shared bool) http.Header {
 	for name, values := range client {
 		switch {
 		case hopByHop(name), slices.Contains(listed, strings.ToLower(name)) && !c.survives(name):
+		case name == c.clientHeader, strings.HasPrefix(name, controlPrefix):
 		case c.ranged && (name == "Range" || name == "If-Range"):
 			out[name] = values
 		case shared && (conditional(name) || name == "Accept-Encoding"):
@@ -90,8 +92,8 @@ func (c *call) via() string {
 
 // upstreamCoding asks for what this client and the proxy can both decode.
 func (c *call) upstreamCoding() string {
-	if c.ranged || c.part != nil || !c.accepts("gzip") {
-		return "identity" // parts of coded answers are of no use to others
+	if c.ranged || c.part != nil || c.route.readsAnswers() || !c.accepts("gzip") {
+		return "identity" // parts of coded answers are of no use to others, and what is read must be readable
 	}
 	return "gzip"
 }
@@ -175,6 +177,14 @@ func field(fields []store.Field, name string) string {
 		}
 	}
 	return ""
+}
+
+// keyHeaders are the request's headers as package cachekey is to see them.
+func (c *call) keyHeaders() cachekey.Headers {
+	if c.client != nil {
+		return ofClient{keyHeaders{c}, c.client.Tenant}
+	}
+	return keyHeaders{c}
 }
 
 // keyHeaders shows a request's headers to package cachekey.

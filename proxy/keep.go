@@ -20,7 +20,7 @@ func (l *leader) entry(head *answerHead) (*store.Entry, error) {
 	e := &store.Entry{
 		Status:       head.status,
 		Header:       head.fields,
-		Tags:         tagsOf(head.fields),
+		Tags:         l.controls.tagsOf(head.fields),
 		Lifetime:     head.decision.Lifetime,
 		Asked:        l.asked,
 		Body:         body,
@@ -31,8 +31,14 @@ func (l *leader) entry(head *answerHead) (*store.Entry, error) {
 	switch {
 	case head.decision.Partial != nil && !head.decision.Alone:
 		return l.combine(e)
-	case l.prefix != nil && e.Length != head.length:
+	case l.part != nil && l.prefix != nil && e.Length != head.length:
 		return nil, errPart
+	}
+	if l.ai != nil {
+		e.Usage = l.usage()
+		if len(l.ai.chunks) > 0 {
+			e.Events = eventsOf(field(e.Header, "Content-Type"), body, l.ai.chunks)
+		}
 	}
 	return e, nil
 }

@@ -28,6 +28,9 @@ type answerHead struct {
 	asked    time.Time // as in leader
 	came     time.Time // when the head came
 
+	undecided bool     // whether it is stored depends on the answer itself, which is still coming
+	joined    *joiners // callers that were given the answer and did not ask for it themselves
+
 	confirmed *store.Entry // the stored answer, freshened, that the upstream has confirmed; then there is no body
 }
 
@@ -44,26 +47,33 @@ func (h *answerHead) errorStatus() bool {
 // leader fetches one answer. It has a goroutine, a deadline and a copy of the
 // request of its own: no client's leaving or slowness touches it.
 type leader struct {
-	p       *Proxy
-	f       *inFlight
-	route   *Route
-	why     purpose
-	id      string // of the request that began the fetch
-	req     *Request
-	about   policy.Request
-	table   *Table
-	joinKey cachekey.Key // under which others can join
-	keys    selection
-	origin  origin
-	sign    *store.Entry      // as in call
-	stored  *store.Entry      // what is stored, whatever its state
-	part    *store.Entry      // as in call
-	prefix  []byte            // what comes before the upstream's answer
-	span    trace.SpanContext // of the request that began the fetch
-	asked   time.Time         // when the client's request came: what was looked up is no older
-	started time.Time
-	size    int64
+	p        *Proxy
+	f        *inFlight
+	route    *Route
+	why      purpose
+	id       string // of the request that began the fetch
+	req      *Request
+	about    policy.Request
+	table    *Table
+	joinKey  cachekey.Key // under which others can join
+	keys     selection
+	origin   origin
+	controls controls
+	sign     *store.Entry      // as in call
+	stored   *store.Entry      // what is stored, whatever its state
+	part     *store.Entry      // as in call
+	prefix   []byte            // what comes before the upstream's answer
+	span     trace.SpanContext // of the request that began the fetch
+	asked    time.Time         // when the client's request came: what was looked up is no older
+	started  time.Time
+	size     int64
 
+	ai        *answer    // nil when the answer is not read
+	aiSpan    trace.Span // of the upstream's answer; nil when traces are off
+	tenant    string     // whose request it was
+	caller    [sha256.Size]byte
+	would     *store.Entry // in shadow mode: what would have been given
+	joined    joiners
 	landing   *landing // of the part that is to be stored
 	fallback  bool     // what is stored may be used when the upstream fails
 	filling   bool     // begun in fills
@@ -95,8 +105,8 @@ const (
 func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 	client := c.snapshot()
 	l := &leader{
-		p: p, f: f, route: c.route, why: why, id: c.id.String(), asked: c.asked, joinKey: c.key, keys: c.keys, origin: c.origin(), sign: c.signpost, stored: c.stored, part: c.part, fallback: c.fallback != nil, table: c.table,
-		span: c.spanContext(),
+		p: p, f: f, route: c.route, why: why, id: c.id.String(), asked: c.asked, joinKey: c.key, keys: c.keys, origin: c.origin(), controls: c.controls, sign: c.signpost, stored: c.stored, part: c.part, fallback: c.fallback != nil, table: c.table,
+		span: c.spanContext(), tenant: c.tenant(), would: c.would,
 		about: policy.Request{
 			Method: c.method, NoStore: c.cc.NoStore, Range: c.ranged,
 			Credential: c.hasCredential(true), Authorization: c.head.flags.has(hasAuthorization) || c.hasCredential(false),
@@ -105,6 +115,9 @@ func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 			Method: c.method, Path: string(c.target.path), Query: string(c.target.query), HasQuery: c.target.hasQuery,
 			Host: string(c.target.host), Header: c.upstreamHeader(client, why != fetchPass), Body: c.takeBody(),
 		},
+	}
+	if c.table.shares && c.route.Key != nil {
+		l.caller = c.caller()
 	}
 	if l.asked.IsZero() {
 		l.asked = c.start
@@ -150,7 +163,15 @@ func (l *leader) run() {
 	defer l.req.Body.close()
 	l.started = l.p.now()
 	head, err := l.fetch()
+	if err == nil && l.ai != nil {
+		l.decide(head)
+	}
 	l.f.Close(err)
+	l.account()
+	l.endSpan(err)
+	if err == nil {
+		l.compare(head)
+	}
 	var e *store.Entry
 	switch {
 	case err != nil:
@@ -218,8 +239,13 @@ func (l *leader) fetch() (head *answerHead, err error) {
 		head = l.confirm(resp)
 	} else {
 		head = l.judge(resp)
+		head.joined = &l.joined
+		l.readAnswer(resp, head)
+		if err := l.takeIn(resp, head); err != nil {
+			return nil, err
+		}
 	}
-	l.f.Start(*head, resp.Length, !head.decision.Store)
+	l.f.Start(*head, resp.Length, !head.decision.Store && !l.route.Shadow)
 	return head, l.copy(resp)
 }
 
@@ -235,7 +261,7 @@ func (l *leader) judge(resp *Response) *answerHead {
 		l.invalidate(resp)
 		return head
 	case l.why == fetchPost:
-		late = l.outdated() || l.p.anyUntrue(l.origin, tagsOf(head.fields), l.asked) // by somebody else
+		late = l.outdated() || l.p.anyUntrue(l.origin, groupsOf(head.fields), l.asked) // by somebody else
 		l.invalidate(resp)
 		l.asked = l.p.now().Add(1) // what it has just made untrue is older
 		head.asked = l.asked
@@ -245,12 +271,13 @@ func (l *leader) judge(resp *Response) *answerHead {
 	d := policy.Decide(&l.route.Rule, &l.about, &policy.Response{
 		Status: resp.Status, Header: resp.Header, Framed: resp.Framed,
 	}, l.p.now())
+	l.controls.apply(&l.route.Rule, &d)
 	switch {
 	case d.Store && late:
 		d.Store, d.Reason = false, policy.ReasonMethod
 	case d.Store && resp.Length > l.route.MaxObjectBytes:
 		d.Store, d.Reason = false, reasonTooLarge
-	case d.Store && l.fallback && head.errorStatus():
+	case d.Store && l.fallback && (head.errorStatus() || head.status == 529):
 		d.Store, d.Reason = false, policy.ReasonStatus // what is stored is better
 	case d.Store && resp.Status == http.StatusPartialContent && resp.Header.Get("Content-Encoding") != "":
 		d.Store, d.Reason = false, policy.ReasonPartial // asked for without: it may not be for those who ask next
@@ -313,9 +340,11 @@ func contentLength(resp *Response) int64 {
 
 // copy moves the body into the flight until its verified end.
 func (l *leader) copy(resp *Response) error {
-	if len(l.prefix) > 0 {
-		l.size = int64(len(l.prefix))
-		if err := l.f.Write(l.prefix, false); err != nil {
+	if whole := l.ai != nil && l.ai.whole; whole || len(l.prefix) > 0 {
+		if l.size = int64(len(l.prefix)); l.size > l.route.MaxObjectBytes {
+			l.outgrow()
+		}
+		if err := l.f.Write(l.prefix, whole); err != nil || whole {
 			return err
 		}
 	}
@@ -327,6 +356,7 @@ func (l *leader) copy(resp *Response) error {
 		if l.size > l.route.MaxObjectBytes && !l.f.Sealed() {
 			l.outgrow()
 		}
+		l.note((*buf)[:n])
 		last := err == io.EOF // not what wraps it: that is a cut
 		if l.prefix != nil && (l.size > resp.Length || last && l.size < resp.Length) {
 			return errPart

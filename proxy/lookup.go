@@ -15,6 +15,11 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 	c.asked, c.ranged = p.now(), false
 	e, state := p.find(c)
 	switch {
+	case c.route.Shadow:
+		return p.shadow(c, e, state)
+	case c.controls.mode == writeOnly || c.controls.mode == refresh:
+		c.forward = "request"
+		return p.alone(c)
 	case state == policy.Fresh:
 		return c.deliver(e, Hit)
 	case state == policy.Revalidate:
@@ -38,6 +43,12 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 // finds nothing at all, the call's key is the caller's own.
 func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 	c.key, c.signpost, c.part, c.forward = c.keys.own, nil, nil, ""
+	if !c.mayUseShared() {
+		return nil, policy.Expired
+	}
+	if c.route.ProofTTL > 0 {
+		c.key = c.keys.base
+	}
 	e := p.getBase(c)
 	if e != nil && len(e.Vary) > 0 {
 		c.signpost = e
@@ -136,6 +147,12 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 			return p.follow(c, f, Joined)
 		}
 		c.ranged, c.key = true, c.keys.part(c.key)
+	}
+	if !c.controls.stores() { // others are not to wait for what is not stored
+		if f := p.flights.Find(c.key); f != nil {
+			return p.follow(c, f, Joined)
+		}
+		return p.alone(c)
 	}
 	if _, marked := p.uncacheable.GetIfPresent(c.key); marked || c.cc.NoCache || c.method == "HEAD" {
 		return p.alone(c)

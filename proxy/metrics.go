@@ -20,6 +20,7 @@ type metrics struct {
 	heads    *prometheus.HistogramVec // upstream
 	results  *prometheus.CounterVec   // upstream, result
 	refusals *prometheus.CounterVec   // route, reason
+	shadows  *prometheus.CounterVec   // route, result
 	noRoute  [outcomes]prometheus.Counter
 	mu       sync.Mutex
 	perRoute map[string]*routeMetrics
@@ -50,6 +51,9 @@ func newMetrics(p *Proxy, reg prometheus.Registerer) (*metrics, error) {
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jaegis_not_stored_total", Help: "Answers that were not stored, by reason.",
 		}, []string{"route", "reason"}),
+		shadows: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jaegis_shadow_total", Help: "Requests in shadow mode: miss, or a would-be hit that is the same as the fresh answer or different.",
+		}, []string{"route", "result"}),
 		perRoute: map[string]*routeMetrics{},
 	}
 	flights := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -59,7 +63,7 @@ func newMetrics(p *Proxy, reg prometheus.Registerer) (*metrics, error) {
 		Name: "jaegis_spool_bytes", Help: "Bytes of bodies on disk.",
 	}, func() float64 { return float64(p.spools.Disk()) })
 	var errs []error
-	for _, c := range []prometheus.Collector{m.requests, m.hits, m.heads, m.results, m.refusals, flights, spooled} {
+	for _, c := range []prometheus.Collector{m.requests, m.hits, m.heads, m.results, m.refusals, m.shadows, flights, spooled} {
 		errs = append(errs, reg.Register(c))
 	}
 	for o := range outcomes {
@@ -99,6 +103,8 @@ func (m *metrics) request(c *call, took time.Duration) {
 func (m *metrics) notStored(r *Route, why policy.Reason) {
 	m.refusals.WithLabelValues(r.Name, string(why)).Inc()
 }
+
+func (m *metrics) shadow(r *Route, result string) { m.shadows.WithLabelValues(r.Name, result).Inc() }
 
 // upstream counts a request that was sent; resp is nil when it failed, or when
 // nobody wanted the answer any more.

@@ -24,7 +24,7 @@ func (c *call) answersGET() bool {
 			return false
 		}
 	}
-	route, keys, err := c.table.keysOfGET(&c.target, keyHeaders{c})
+	route, keys, err := c.table.keysOfGET(&c.target, c.keyHeaders())
 	if route != c.route || err != nil {
 		return false
 	}

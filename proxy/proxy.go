@@ -26,6 +26,7 @@ import (
 	"jaegis-proxy/cachekey"
 	"jaegis-proxy/internal/flight"
 	"jaegis-proxy/internal/spool"
+	"jaegis-proxy/policy"
 	"jaegis-proxy/store"
 )
 
@@ -45,6 +46,9 @@ type Options struct {
 	MemoBytes      int64         // memory for recognising request bodies
 	MaxFetches     int64         // requests to upstreams at the same time; more get 503; 0 is no limit
 	MaxObjectBytes int64         // the most that the store takes; routes may have less; 0 is no limit
+
+	Prices   Prices // what tokens cost
+	Currency string // of Prices
 
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
@@ -87,9 +91,12 @@ type Proxy struct {
 	invalidated *changes                             // base keys and groups whose answers were made untrue
 	fills       *fills
 	owed        *owed
-	resting     *otter.Cache[cachekey.Key, struct{}] // keys whose refresh failed
-	marking     sync.Mutex                           // held while a group's mark is made
-	landings    sync.Map                             // of cachekey.Key to *landing, by callers' own keys
+	resting     *otter.Cache[cachekey.Key, struct{}]      // keys whose refresh failed
+	marking     sync.Mutex                                // held while a group's mark is made
+	landings    sync.Map                                  // of cachekey.Key to *landing, by callers' own keys
+	refused     *otter.Cache[cachekey.Key, policy.Reason] // why the last answer of a key was not stored, by what it was
+	savings     *savings
+	proofs      *proofs
 	plain       *plainCache
 
 	ctx     context.Context // of everything that outlives a client; ends at Close
@@ -111,6 +118,14 @@ func New(o Options, table *Table) (*Proxy, error) {
 		return nil, err
 	}
 	p.plain = newPlainCache()
+	p.proofs = newProofs()
+	p.refused = otter.Must(&otter.Options[cachekey.Key, policy.Reason]{
+		MaximumSize:      100_000,
+		ExpiryCalculator: otter.ExpiryWriting[cachekey.Key, policy.Reason](10 * time.Minute),
+	})
+	if p.savings, err = newSavings(o.Metrics, o.Prices, o.Currency); err != nil {
+		return nil, err
+	}
 	p.uncacheable = newMarks(o.UncacheableTTL)
 	p.resting = newMarks(restTime)
 	p.fills = newFills()
@@ -152,6 +167,12 @@ func (p *Proxy) Reload(t *Table) error {
 	return nil
 }
 
+// SetPrices puts other prices in place; what was counted stays.
+func (p *Proxy) SetPrices(prices Prices) error { return p.savings.setPrices(prices) }
+
+// Stats tells what the proxy did since it began.
+func (p *Proxy) Stats() Stats { return p.savings.stats(p.metrics) }
+
 // Close ends fetches that still run, once ctx is over or they have ended, and
 // waits for them.
 func (p *Proxy) Close(ctx context.Context) {
@@ -162,6 +183,8 @@ func (p *Proxy) Close(ctx context.Context) {
 	p.uncacheable.StopAllGoroutines()
 	p.resting.StopAllGoroutines()
 	<-p.owed.done
+	p.refused.StopAllGoroutines()
+	p.proofs.close()
 	p.plain.close()
 }
 
@@ -199,6 +222,12 @@ func (p *Proxy) answer(c *call) (streaming bool, err error) {
 	if reason := c.route.bypassReason(c.method, &c.cc, c.head.flags); reason != "" {
 		return p.pass(c, reason)
 	}
+	if c.controls.mode == bypass {
+		return p.pass(c, "request-bypass")
+	}
+	if !c.deterministic() {
+		return p.pass(c, "not-deterministic")
+	}
 	if err := c.deriveKey(); err != nil {
 		return p.pass(c, "no-key")
 	}
@@ -213,11 +242,12 @@ func (c *call) deriveKey() error {
 		Host:     c.route.upstreamHost(&c.target),
 		Path:     c.target.keyPath(),
 		Query:    c.target.query,
-		Headers:  keyHeaders{c},
+		Headers:  c.keyHeaders(),
 		Body:     c.keyBody(),
 	}
 	var err error
 	c.keys, err = c.table.keys(c.route, req)
+	c.keys.vary(c.route.Variants)
 	c.key, c.keyed = c.keys.own, err == nil
 	return err
 }
@@ -229,11 +259,11 @@ func (t *Table) keys(route *Route, req *cachekey.Request) (selection, error) {
 	if route.forAll == nil || err != nil {
 		return s, err
 	}
-	if route.Rule.PerCaller {
+	if route.ProofTTL > 0 || route.Rule.PerCaller {
 		s.all, err = t.deriver.Derive(route.forAll, req)
 	}
 	s.base = s.all
-	if err == nil && !route.plain(req) {
+	if err == nil && route.ProofTTL == 0 && !route.plain(req) {
 		s.base, err = t.deriver.Derive(route.forAll, &cachekey.Request{
 			Method: []byte("GET"), Upstream: req.Upstream, Host: req.Host, Path: req.Path, Query: req.Query, Headers: noHeaders{},
 		})

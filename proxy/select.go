@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -30,6 +31,28 @@ const (
 	byRange    = "@range"
 	byLanguage = "@language"
 )
+
+// vary picks one of n answers that are kept for a key, by chance: each lies
+// under keys of its own.
+func (s *selection) vary(n int) {
+	if n < 2 {
+		return
+	}
+	i := rand.IntN(n)
+	if i == 0 {
+		return
+	}
+	pick := func(key cachekey.Key) cachekey.Key {
+		return cachekey.Variant(key, []string{"@variant"}, numbered(i))
+	}
+	s.base, s.all, s.own = pick(s.base), pick(s.all), pick(s.own)
+}
+
+// numbered shows a number.
+type numbered int
+
+// Values implements cachekey.Headers.
+func (n numbered) Values(string) [][]byte { return [][]byte{{byte(n)}} }
 
 // plain says whether the request is a GET that nothing but its URI selects
 // an answer to: what lies under base itself is the answer to it.
@@ -151,7 +174,7 @@ func (s *selection) part(key cachekey.Key) cachekey.Key {
 func (l *leader) place(d *policy.Decision) place {
 	at := place{names: d.Vary, alone: d.Alone, key: l.keys.base}
 	switch {
-	case l.keys.own != l.keys.all && !d.Public:
+	case l.route.ProofTTL == 0 && l.keys.own != l.keys.all && !d.Public:
 		at.names = append([]string{byCaller}, d.Vary...)
 	case !l.keys.plain(), l.sign != nil && l.sign.Vary[0] == byRequest:
 		at.names = append([]string{byRequest}, d.Vary...)

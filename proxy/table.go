@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"jaegis-proxy/cachekey"
+	"jaegis-proxy/internal/protocol"
 	"jaegis-proxy/policy"
 )
 
@@ -21,6 +23,15 @@ type Route struct {
 	Key   *cachekey.Rule
 	Rule  policy.Rule
 
+	Protocol protocol.Kind // what answers are; empty or None for any
+	Gates    policy.Gates  // which answers of the protocol may be stored
+	When     policy.When   // which requests are cached
+	ProofTTL time.Duration // scope shared: for how long the upstream's acceptance of a credential counts; 0 for other scopes. Key has the credential scope then
+	Variants int           // up to how many distinct answers are kept for one key; 0 counts as 1
+	Pace     Pace          // how the events of a stored stream are sent
+	Shadow   bool          // everything is forwarded; what would have been a hit is compared
+	Deny     Controls      // what clients may not say
+
 	MaxRequestBytes int64 // larger request bodies are refused
 	MaxObjectBytes  int64 // larger answers are passed on and not stored
 	CancelAbandoned bool  // stop fetching when no client waits any more; else the answer, paid for, is fetched to its end and stored
@@ -28,7 +39,7 @@ type Route struct {
 	metrics *routeMetrics
 	warned  atomic.Int64   // the second of the last warning about its upstream
 	keyed   []string       // lower-case names of the headers in the key
-	forAll  *cachekey.Rule // the key whoever asks, where answers say themselves whom they are for; nil elsewhere
+	forAll  *cachekey.Rule // the key whoever asks, where answers say themselves whom they are for or all accepted callers share; nil elsewhere
 }
 
 // alwaysKeyed are request headers that change an answer without being asked
@@ -37,16 +48,19 @@ type Route struct {
 var alwaysKeyed = []string{
 	"Accept", "Accept-Charset", "Accept-Language", "Origin", "Prefer",
 	"Content-Disposition", "Content-Language", "Content-Range",
-	"OpenAI-Organization", "OpenAI-Project", "OpenAI-Beta", "Anthropic-Version", "Anthropic-Beta",
+	"OpenAI-Organization", "OpenAI-Project", "OpenAI-Beta", "Anthropic-Version", "Anthropic-Beta", "X-Goog-User-Project",
+	controlNamespace,
 }
 
 // Table is one configuration of routes. It is immutable: a reload makes a new
 // one.
 type Table struct {
-	Routes    []*Route // the first that takes a request has it
-	Fallback  *Route   // for what no route takes; nil answers 404
-	KeySecret []byte   // keys the hash of credentials
+	Clients   []*Client // whose keys the proxy itself knows
+	Routes    []*Route  // the first that takes a request has it
+	Fallback  *Route    // for what no route takes; nil answers 404
+	KeySecret []byte    // keys the hash of credentials
 
+	clients clients
 	matcher *policy.Matcher
 	deriver *cachekey.Deriver
 }
@@ -62,6 +76,7 @@ func (t *Table) prepare(m *metrics, memo *cachekey.Memo) error {
 	if t.matcher, err = policy.NewMatcher(matches); err != nil {
 		return err
 	}
+	t.clients = newClients(t.Clients)
 	t.deriver = &cachekey.Deriver{Secret: t.KeySecret, Memo: memo}
 	var errs []error
 	for _, r := range t.all() {
@@ -90,23 +105,27 @@ func (r *Route) prepare(m *metrics) error {
 	if r.Key == nil {
 		return nil
 	}
+	if len(r.Gates.Finish) == 0 {
+		r.Gates.Finish = r.Protocol.CleanFinishes()
+	}
 	headers := alwaysKeyed
 	if r.Rule.Freshness == policy.FreshnessOrigin {
-		headers = []string{"Origin"} // what else selects an answer, its Vary says
+		headers = []string{"Origin", controlNamespace} // what else selects an answer, its Vary says
 	}
 	r.Key.Headers = append(slices.Clone(r.Key.Headers), headers...)
-	r.Rule.PerCaller = r.Key.Scope != cachekey.ScopePublic
-	if r.Rule.Freshness == policy.FreshnessOrigin {
+	perCaller := r.Key.Scope != cachekey.ScopePublic
+	r.Rule.PerCaller = perCaller && (r.ProofTTL == 0 || r.Rule.OverrideNoStore)
+	if r.Rule.Freshness == policy.FreshnessOrigin || r.ProofTTL > 0 {
 		r.forAll = &cachekey.Rule{
 			Namespace: r.Key.Namespace, Provider: r.Key.Provider, Body: r.Key.Body, Ignore: r.Key.Ignore,
-			Headers: r.Key.Headers, QueryIgnore: r.Key.QueryIgnore, Scope: cachekey.ScopePublic,
+			Headers: r.Key.Headers, QueryIgnore: r.Key.QueryIgnore, Scope: cachekey.ScopePublic, Credentials: r.Key.Credentials,
 		}
 		if err := r.forAll.Prepare(); err != nil {
 			return err
 		}
 	}
 	keyed := r.Key.Headers
-	if r.Rule.PerCaller {
+	if perCaller {
 		keyed = slices.Concat(keyed, r.credentials())
 	}
 	for _, name := range keyed {

@@ -9,6 +9,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"jaegis-proxy/internal/protocol"
 )
 
 // beginSpan begins the request's span when traces are on. Its parent is what
@@ -62,7 +64,17 @@ func (l *leader) do(ctx context.Context) (*Response, error) {
 		attribute.String("http.request.method", l.req.Method),
 		attribute.String("server.address", l.route.Upstream.base.Hostname()),
 	))
-	defer span.End()
+	l.endSpan(nil) // of a request before this one
+	l.aiSpan = span
+	if kind := l.route.Protocol; l.route.readsAnswers() {
+		asked := protocol.ReadRequest(kind, l.req.Path, l.req.Body.bytes)
+		span.SetName(asked.Operation + " " + asked.Model)
+		span.SetAttributes(
+			attribute.String("gen_ai.operation.name", asked.Operation),
+			attribute.String("gen_ai.provider.name", providerName(kind)),
+			attribute.String("gen_ai.request.model", asked.Model),
+		)
+	}
 	l.p.o.Propagator.Inject(ctx, propagation.HeaderCarrier(l.req.Header))
 	resp, err := l.askUpstream(ctx)
 	if err != nil {
@@ -74,6 +86,31 @@ func (l *leader) do(ctx context.Context) (*Response, error) {
 		span.SetStatus(codes.Error, http.StatusText(resp.Status))
 	}
 	return resp, nil
+}
+
+// endSpan ends the span of the fetch, once its answer has ended.
+func (l *leader) endSpan(err error) {
+	if l.aiSpan == nil {
+		return
+	}
+	if err != nil {
+		l.aiSpan.SetStatus(codes.Error, err.Error())
+	}
+	l.aiSpan.End()
+	l.aiSpan = nil
+}
+
+// providerName is how OpenTelemetry calls who speaks a protocol.
+func providerName(kind protocol.Kind) string {
+	switch kind {
+	case protocol.AnthropicMessages:
+		return "anthropic"
+	case protocol.Gemini:
+		return "gcp.gemini"
+	case protocol.Ollama:
+		return "ollama"
+	}
+	return "openai"
 }
 
 // askUpstream sends the request and measures how long the head takes.

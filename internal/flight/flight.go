@@ -108,6 +108,14 @@ func (f *Flight[H, V]) Start(head H, length int64, seal bool) {
 	f.stopIfUselessLocked()
 }
 
+// Keep says that the leader is to come to its end even if nobody reads any more
+// and even if it was to be abandoned then.
+func (f *Flight[H, V]) Keep() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.abandon = false
+}
+
 // Close ends the body: whole with nil, cut short with an error, which readers
 // get once they have read the bytes that came.
 func (f *Flight[H, V]) Close(err error) {

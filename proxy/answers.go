@@ -1,0 +1,192 @@
+package proxy
+
+import (
+	"io"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+
+	"jaegis-proxy/internal/protocol"
+	"jaegis-proxy/policy"
+	"jaegis-proxy/store"
+)
+
+// answer is what the leader knows of an answer whose protocol it reads.
+type answer struct {
+	reader  *protocol.Reader
+	stream  bool
+	whole   bool    // the body has been taken in before its head was given on
+	chunks  []chunk // in which a stream came, where it is to be replayed at that pace
+	began   time.Time
+	refused policy.Reason // why the answer itself is not stored
+}
+
+// heldBack bounds the answers whose verdict is waited for before their head is
+// given on. They come in one piece when a model is done: nobody waits longer
+// for their end than for their beginning.
+const heldBack = 4 << 20
+
+// readAnswer has the answer read as what the route's protocol says that it is.
+func (l *leader) readAnswer(resp *Response, head *answerHead) {
+	if !l.route.readsAnswers() || resp.Status/100 != 2 || l.about.Method == "HEAD" {
+		return
+	}
+	contentType := resp.Header.Get("Content-Type")
+	l.ai = &answer{
+		reader: protocol.NewReader(l.route.Protocol, contentType),
+		stream: isStream(contentType), began: l.p.now(),
+	}
+	if resp.Header.Get("Content-Encoding") != "" && head.decision.Store { // asked for without: what cannot be read cannot be judged
+		head.decision.Store, head.decision.Reason = false, reasonCoded
+	}
+	head.undecided = head.decision.Store
+}
+
+const (
+	reasonCoded policy.Reason = "coded" // the upstream coded an answer that must be read
+)
+
+// readsAnswers says whether the route's answers are read as they come.
+func (r *Route) readsAnswers() bool { return r.Protocol != "" && r.Protocol != protocol.None }
+
+// note takes down a piece of the answer.
+func (l *leader) note(p []byte) {
+	a := l.ai
+	if a == nil || len(p) == 0 {
+		return
+	}
+	a.reader.Write(p)
+	if a.stream && l.route.Pace.Original {
+		a.chunks = append(a.chunks, chunk{end: l.size, at: l.p.now().Sub(a.began)})
+	}
+	if a.stream && a.reader.Ended() {
+		l.f.Keep() // clients may leave now: all is there that they waited for
+	}
+}
+
+// takeIn reads an answer that is no stream to its end before anybody gets its
+// head, so that the verdict on the answer itself is in that head. An answer
+// above the bound is given on as it comes.
+func (l *leader) takeIn(resp *Response, head *answerHead) error {
+	if l.ai == nil || l.ai.stream || !head.undecided {
+		return nil
+	}
+	buf := getBuffer(32 << 10)
+	defer putBuffer(buf)
+	for len(l.prefix) <= heldBack {
+		n, err := resp.Body.Read(*buf)
+		l.prefix = append(l.prefix, (*buf)[:n]...)
+		l.note((*buf)[:n])
+		if err == io.EOF {
+			l.ai.whole = true
+			l.decide(head)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decide gives the verdict on the answer itself, once all of it is there.
+func (l *leader) decide(head *answerHead) {
+	if !head.undecided {
+		return
+	}
+	head.undecided = false
+	reason := l.gate()
+	if reason == "" {
+		l.p.refused.Invalidate(l.joinKey)
+		return
+	}
+	head.decision.Store, head.decision.Reason = false, reason
+	l.ai.refused = reason
+	l.p.refused.Set(l.joinKey, reason)
+	l.p.metrics.notStored(l.route, reason)
+}
+
+// gate says why the answer must not be stored; empty when it may.
+func (l *leader) gate() policy.Reason {
+	a := l.ai.reader.Answer()
+	return l.route.Gates.Judge(&policy.Answer{
+		Whole: a.Whole, Error: a.Error, Finish: a.Finish, HasFinish: a.HasFinish,
+		BadToolArguments: a.BadToolArguments, Empty: a.Empty,
+	})
+}
+
+// usage is what the answer took.
+func (l *leader) usage() store.Usage {
+	if l.ai == nil {
+		return store.Usage{}
+	}
+	a := l.ai.reader.Answer()
+	return store.Usage{Model: a.Model, In: a.Usage.Input, Out: a.Usage.Output, Cached: a.Usage.CachedInput}
+}
+
+// joiners counts who joined a fetch, by tenant, until it has ended.
+type joiners struct {
+	mu sync.Mutex
+	by map[string]int
+}
+
+func (j *joiners) add(tenant string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.by == nil {
+		j.by = map[string]int{}
+	}
+	j.by[tenant]++
+}
+
+// end gives the counts; who comes later is not counted.
+func (j *joiners) end() map[string]int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	by := j.by
+	j.by = map[string]int{}
+	return by
+}
+
+// account counts what the answer cost, and what it saved those who joined.
+func (l *leader) account() {
+	took := l.p.now().Sub(l.started)
+	u := l.usage()
+	if l.why != fetchPass || u != (store.Usage{}) {
+		l.p.savings.spent(l.route.Name, l.tenant, u, took)
+	}
+	for tenant, n := range l.joined.end() {
+		for range n {
+			l.p.savings.saved(l.route.Name, tenant, u, took)
+		}
+	}
+	if l.aiSpan != nil && l.ai != nil {
+		a := l.ai.reader.Answer()
+		l.aiSpan.SetAttributes(
+			attribute.String("gen_ai.response.model", a.Model),
+			attribute.StringSlice("gen_ai.response.finish_reasons", a.Finish),
+			attribute.Int64("gen_ai.usage.input_tokens", a.Usage.Input),
+			attribute.Int64("gen_ai.usage.output_tokens", a.Usage.Output),
+		)
+	}
+}
+
+// deterministic says whether the route's condition on requests holds.
+func (c *call) deterministic() bool {
+	w := &c.route.When
+	if *w == (policy.When{}) {
+		return true
+	}
+	if c.body.spool != nil {
+		return false // too large to be read for it
+	}
+	r := protocol.ReadRequest(c.route.Protocol, string(c.target.path), c.body.bytes)
+	return w.Holds(r.HasTemperature, r.Temperature, r.HasSeed)
+}
+
+// failed says whether a stale answer is better than this one: what RFC 5861
+// names and, where the TTL is the route's, also that the upstream is overrun.
+func (c *call) failed(head *answerHead) bool {
+	return head.errorStatus() || c.route.Rule.Freshness == policy.FreshnessRoute && (head.status == 429 || head.status == 529)
+}
