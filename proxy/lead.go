@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -232,7 +233,8 @@ func (l *leader) fetch() (head *answerHead, err error) {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }() // the body's end was seen by reading it
-	if resp.Header.Get("Date") == "" {       // RFC 9110, section 6.6.1
+	l.prove(resp)
+	if resp.Header.Get("Date") == "" { // RFC 9110, section 6.6.1
 		resp.Header.Set("Date", l.p.now().UTC().Format(http.TimeFormat))
 	}
 	if l.confirmed {

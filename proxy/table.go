@@ -61,6 +61,7 @@ type Table struct {
 	KeySecret []byte    // keys the hash of credentials
 
 	clients clients
+	shares  bool // a route has the scope shared
 	matcher *policy.Matcher
 	deriver *cachekey.Deriver
 }
@@ -80,6 +81,7 @@ func (t *Table) prepare(m *metrics, memo *cachekey.Memo) error {
 	t.deriver = &cachekey.Deriver{Secret: t.KeySecret, Memo: memo}
 	var errs []error
 	for _, r := range t.all() {
+		t.shares = t.shares || r.ProofTTL > 0
 		if err := r.prepare(m); err != nil {
 			errs = append(errs, fmt.Errorf("route %s: %w", r.Name, err))
 		}
