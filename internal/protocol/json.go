@@ -36,7 +36,7 @@ func (d *doc) end() bool {
 	if d.bad || d.dec.StackDepth() != 0 || d.dec.InputOffset() == 0 {
 		return false
 	}
-	return len(bytes.TrimLeft(d.dec.UnreadBuffer(), " \t\r\n")) == 0 && d.buf.Len() == 0
+	return len(bytes.TrimLeft(d.dec.UnreadBuffer(), " \t\r\n")) == 0
 }
 
 func (d *doc) kind() jsontext.Kind { return d.dec.PeekKind() }

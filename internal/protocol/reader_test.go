@@ -126,6 +126,33 @@ func TestOnlyOneDoneBehindAnotherEndMark(t *testing.T) {
 	}
 }
 
+func TestLines(t *testing.T) {
+	const line = `{"done":true,"done_reason":"stop"}`
+	for stream, want := range map[string]bool{
+		line + "\n": true, line + "\r\n": true, "\n" + line + "\n\n \n": true, line + "\n ": true,
+		line: false, line + "\n{": false, line + "\n{}\n": false, line + "\n" + line + "\n": false, "{\n" + line + "\n": false,
+	} {
+		if got := read(Ollama, ndjson, stream).Answer().Whole; got != want {
+			t.Errorf("%q: whole is %v", stream, got)
+		}
+	}
+}
+
+// An event's name is its own: it does not pass on to the next.
+func TestNameOfAnEventWithoutData(t *testing.T) {
+	if a := read(OpenAIChat, sse, "event: error\n\n", finished, done).Answer(); a.Error != "" || !a.Whole {
+		t.Errorf("%+v", a)
+	}
+}
+
+// Arguments that are told again take the place of those before.
+func TestArgumentsToldAgainCountOnce(t *testing.T) {
+	again := `data: {"type":"response.function_call_arguments.done","output_index":0,"arguments":"{` + strings.Repeat(" ", maxEvent/2) + `}"}` + "\n\n"
+	if a := read(OpenAIResponses, sse, again, again, again, "data: {\"type\":\"response.completed\"}\n\n").Answer(); !a.Whole || a.BadToolArguments {
+		t.Errorf("%+v", a)
+	}
+}
+
 // Content of a candidate behind its terminal reason needs another one.
 func TestGeminiCandidateReopened(t *testing.T) {
 	chunk := func(text, finish string) string {
@@ -197,6 +224,7 @@ func TestBounds(t *testing.T) {
 	mb := strings.Repeat(" ", 1<<20)
 	f("a long line", OpenAIChat, sse, `data: {`, mb, "}\n\n"+done, 17)
 	f("a long event", OpenAIChat, sse, "data: {\n", "data: "+mb+"\n", "data: }\n\n"+done, 17)
+	f("a long line behind the end", OpenAIChat, sse, finished+done+" ", mb, "", 17)
 	f("a long line of JSON", Ollama, ndjson, `{`, mb, `"done":true}`+"\n", 17)
 	f("a long body", OpenAIChat, "application/json", `{`, mb, `}`, 65)
 	f("long arguments", OpenAIChat, sse, "",
