@@ -13,8 +13,11 @@ type Config struct {
 	Admin           Admin               `yaml:"admin"`
 	Upstreams       map[string]Upstream `yaml:"upstreams"`
 	DefaultUpstream string              `yaml:"default_upstream"` // for requests that match no route; empty: they get 404
+	Clients         []Client            `yaml:"clients"`          // whose keys the proxy knows itself; empty: it knows none
 	Cache           Cache               `yaml:"cache"`
-	Routes          []Route             `yaml:"routes"` // the first match wins
+	Routes          []Route             `yaml:"routes"`   // the first match wins; those of presets come after them, see AllRoutes
+	Prices          map[string]Price    `yaml:"prices"`   // by model: its exact name, or the beginning of names and a *
+	Currency        string              `yaml:"currency"` // what prices are in; a label only
 	Spool           Spool               `yaml:"spool"`
 	Limits          Limits              `yaml:"limits"`
 	ShutdownTimeout Duration            `yaml:"shutdown_timeout"` // how long running requests may take to end
@@ -32,7 +35,8 @@ type Admin struct {
 // its defaults.
 type Upstream struct {
 	URL              string            `yaml:"url"`
-	Preset           string            `yaml:"preset"`             // a well-known API, see Presets; empty: none
+	Preset           string            `yaml:"preset"`             // a well-known API, see Presets, whose routes it gets; empty: none
+	Hosts            []string          `yaml:"hosts"`              // without port: the preset's routes answer on these only; empty: on all
 	ConnectTimeout   Duration          `yaml:"connect_timeout"`    // name lookup, dial and TLS handshake
 	FirstByteTimeout Duration          `yaml:"first_byte_timeout"` // request sent to response head
 	IdleTimeout      Duration          `yaml:"idle_timeout"`       // the longest silence inside a response body
@@ -40,6 +44,22 @@ type Upstream struct {
 	Headers          map[string]Secret `yaml:"headers"`            // set on every request, in place of the client's
 	PreserveHost     bool              `yaml:"preserve_host"`      // send the client's Host instead of the URL's
 	CAFile           string            `yaml:"ca_file"`            // PEM; empty: the system's roots
+}
+
+// Client is somebody whose keys the proxy itself knows, so that the upstream's
+// key need not be handed around.
+type Client struct {
+	Name         string   `yaml:"name"`          // unique
+	Tenant       string   `yaml:"tenant"`        // stands in metrics and keys; empty: the name, see Complete
+	Keys         []string `yaml:"keys"`          // "sha256:" and the SHA-256 of a key in hex; see Sums
+	DenyControls []string `yaml:"deny_controls"` // as in Route
+}
+
+// Price is what a model costs: money per million tokens, 0 or more.
+type Price struct {
+	Input       float64 `yaml:"input"`
+	Output      float64 `yaml:"output"`
+	CachedInput float64 `yaml:"cached_input"` // input that the provider had in its prompt cache; left out of a file: as input
 }
 
 // Cache says where answers are kept and for how long.
@@ -94,47 +114,6 @@ type Compression struct {
 type Queue struct {
 	MaxBytes Size `yaml:"max_bytes"` // what does not fit is not stored
 	Workers  int  `yaml:"workers"`
-}
-
-// Route is one rule of what is cached and how. DefaultRoute gives its
-// defaults.
-type Route struct {
-	Name                 string   `yaml:"name"`
-	Match                Match    `yaml:"match"`
-	Upstream             string   `yaml:"upstream"`
-	Namespace            string   `yaml:"namespace"`
-	TTL                  Duration `yaml:"ttl"` // left out: cache.ttl of the namespace
-	StaleWhileRevalidate Duration `yaml:"stale_while_revalidate"`
-	StaleIfError         Duration `yaml:"stale_if_error"`
-	Scope                string   `yaml:"scope"`             // "credential" or "public"
-	Freshness            string   `yaml:"freshness"`         // "route" or "origin"
-	OverrideNoStore      bool     `yaml:"override_no_store"` // with freshness "route": store even what says no-store
-	Protocol             string   `yaml:"protocol"`          // "none"
-	OnAbandon            string   `yaml:"on_abandon"`        // "finish" or "cancel"
-	Key                  Key      `yaml:"key"`
-	MaxRequestBytes      Size     `yaml:"max_request_bytes"` // larger requests are refused
-	MaxObjectBytes       Size     `yaml:"max_object_bytes"`  // larger answers are streamed and not stored
-}
-
-// Match selects requests; what is empty matches every request.
-type Match struct {
-	Hosts   []string `yaml:"hosts"`   // without port
-	Methods []string `yaml:"methods"` // upper case
-	Path    string   `yaml:"path"`    // exact, or a prefix that ends in *
-}
-
-// Key says which parts of a request make its key.
-type Key struct {
-	Body        string   `yaml:"body"`        // "auto", "json", "multipart", "form" or "raw"
-	Ignore      []string `yaml:"ignore"`      // JSON pointers (RFC 6901) that are left out
-	Headers     []string `yaml:"headers"`     // headers that are put in
-	Credentials []string `yaml:"credentials"` // headers that identify the caller
-	Query       KeyQuery `yaml:"query"`
-}
-
-// KeyQuery says which parameters are left out of the key.
-type KeyQuery struct {
-	Ignore []string `yaml:"ignore"`
 }
 
 // Spool is where bodies go that are too large for memory.

@@ -37,6 +37,7 @@ func Default() *Config {
 			WriteTimeout:   Duration(time.Minute),
 			MaxConnections: 20000,
 		},
+		Currency:        "USD",
 		ShutdownTimeout: Duration(30 * time.Second),
 		Log:             Log{Level: "info", Format: "text"},
 	}
@@ -68,10 +69,13 @@ func DefaultRedis() Redis {
 func DefaultRoute() Route {
 	return Route{
 		Match:     Match{Path: "/*"},
+		Cache:     true,
 		Namespace: DefaultNamespace,
 		Scope:     "credential",
+		ProofTTL:  Duration(10 * time.Minute),
 		Freshness: "route",
 		Protocol:  "none",
+		Variants:  1,
 		OnAbandon: "finish",
 		Key: Key{
 			Body:        "auto",
@@ -83,9 +87,11 @@ func DefaultRoute() Route {
 }
 
 // Complete fills in what follows from other parts of the tree (the default
-// upstream when there is only one, a route's upstream, and a route's TTL from
-// its namespace) and lowers the case of host names and of the log level. Load has done it; trees that are built in Go call it before
-// Validate.
+// upstream when there is only one, a route's upstream, a route's TTL from its
+// namespace, a client's tenant) and lowers the case of host names, of clients'
+// hashes and of the log level. Load has done it; trees that are built in Go
+// call it before Validate. The routes of presets are not added to the tree: see
+// AllRoutes.
 func (c *Config) Complete() {
 	c.Log.Level = strings.ToLower(c.Log.Level)
 	if c.Log.Level == "warning" {
@@ -104,8 +110,21 @@ func (c *Config) Complete() {
 		if r.TTL == 0 {
 			r.TTL = c.Cache.TTL[r.Namespace]
 		}
-		for j, host := range r.Match.Hosts {
-			r.Match.Hosts[j] = strings.ToLower(host)
+		lower(r.Match.Hosts)
+	}
+	for _, u := range c.Upstreams {
+		lower(u.Hosts)
+	}
+	for i := range c.Clients {
+		if c.Clients[i].Tenant == "" {
+			c.Clients[i].Tenant = c.Clients[i].Name
 		}
+		lower(c.Clients[i].Keys)
+	}
+}
+
+func lower(list []string) {
+	for i, s := range list {
+		list[i] = strings.ToLower(s)
 	}
 }

@@ -54,16 +54,22 @@ func manualTree() *Config {
 	cfg.Upstreams = map[string]Upstream{"docs": DefaultUpstream()}
 	cfg.Cache.Stores = map[string]Redis{"s": DefaultRedis()}
 	cfg.Routes = []Route{DefaultRoute()}
+	cfg.Clients = []Client{{}}
+	cfg.Prices = map[string]Price{"m": {}}
 	return cfg
 }
 
 // defaultCell gives a key's default as the manual is to print it.
 func defaultCell(v variable, tree *Config) string {
 	switch v.doc {
-	case "upstreams.NAME.url", "cache.stores.NAMESPACE.url", "routes[].name":
+	case "upstreams.NAME.url", "cache.stores.NAMESPACE.url", "routes[].name", "clients[].name", "clients[].keys":
 		return "required"
 	case "cache.ttl.NAMESPACE":
 		return "the table below"
+	case "clients[].tenant":
+		return "the name"
+	case "prices.MODEL.cached_input":
+		return "the `input`"
 	case "routes[].upstream":
 		return "the `default_upstream`"
 	case "routes[].ttl":
@@ -124,6 +130,13 @@ func changeAt(v reflect.Value, path []string) {
 		v.Set(reflect.ValueOf([]string{"another"}))
 	default:
 		switch v.Kind() {
+		case reflect.Struct:
+			v.Set(map[reflect.Type]reflect.Value{
+				reflect.TypeFor[Number](): reflect.ValueOf(Number{Set: true, V: 7}),
+				reflect.TypeFor[Pace]():   reflect.ValueOf(Pace{Original: true}),
+			}[v.Type()])
+		case reflect.Float64:
+			v.SetFloat(v.Float() + 1)
 		case reflect.String:
 			v.SetString("another")
 		case reflect.Bool:
@@ -145,7 +158,7 @@ func TestTheExamplesOfTheManualLoad(t *testing.T) {
 	}
 	for _, e := range examples {
 		text, _, _ := strings.Cut(e, "```")
-		mustLoad(t, text, "DOCS_KEY=k", "JAEGIS_ADMIN_TOKEN=t")
+		mustLoad(t, text, "DOCS_KEY=k", "JAEGIS_ADMIN_TOKEN=t", "OPENAI_API_KEY=k")
 	}
 }
 
@@ -158,5 +171,26 @@ func TestTheErrorsOfTheManualAreReal(t *testing.T) {
 		[]byte(strings.Repeat("\n", 10)+"routes:\n- {name: convert, namespace: documents, match: {path: convert}}\n"))
 	if got == nil || !strings.Contains(string(data), "\n"+got.Error()+"\n") {
 		t.Errorf("the manual does not have these lines:\n%v", got)
+	}
+}
+
+func TestTheManualNamesWhatPresetsIgnoreAndPutIn(t *testing.T) {
+	data, err := os.ReadFile(manual)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(data), "\n## Presets\n")
+	for _, name := range Presets() {
+		for _, r := range presetRoutes(name) {
+			fields := append(append([]string{}, r.Key.Query.Ignore...), r.When.Without...)
+			for _, f := range append(fields, r.Key.Ignore...) {
+				if f = strings.ReplaceAll(strings.TrimPrefix(f, "/"), "/", "."); !strings.Contains(section, "`"+f+"`") && !strings.Contains(section, "`"+f+": ") {
+					t.Errorf("%s: %s is not in the manual", name, f)
+				}
+			}
+			if r.Cache && r.Freshness == "route" && !strings.Contains(section, "`"+r.Match.Path+"`") && name != "openai-compatible" {
+				t.Errorf("%s: %s is not in the manual", name, r.Match.Path)
+			}
+		}
 	}
 }

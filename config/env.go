@@ -119,6 +119,10 @@ func (o *overlay) unknown(src source, name, rest string) {
 		o.problems = append(o.problems, src.at("", "names no key", "did you mean "+envPrefix+strings.ToUpper(near)+"?"))
 	case strings.HasPrefix(rest, "routes_"):
 		o.problems = append(o.problems, src.at("", "names no key of a route that there is", "routes are made in the file; write JAEGIS_ROUTES_<NAME>_<KEY> to change one"))
+	case strings.HasPrefix(rest, "clients_"):
+		o.problems = append(o.problems, src.at("", "names no key of a client that there is", "clients are made in the file; write JAEGIS_CLIENTS_<NAME>_<KEY> to change one"))
+	case strings.HasPrefix(rest, "prices_"):
+		o.problems = append(o.problems, src.at("", "names no key of a price that there is", "models get their prices in the file; write JAEGIS_PRICES_<MODEL>_<KEY> to change one"))
 	case ours:
 		o.problems = append(o.problems, src.at("", "names no key", "jaegis-proxy check prints the keys; join them with _"))
 	default:

@@ -64,7 +64,7 @@ routes:
 
 func TestEveryKeyHasAnEnvironmentNameThatSetsIt(t *testing.T) {
 	src := Sources{File: fileName, Environ: []string{}}
-	data := []byte(docs + "routes: [{name: r, namespace: builds}]\ncache: {stores: {s: {url: redis://s}}}\n")
+	data := []byte(docs + "routes: [{name: r, namespace: builds}]\ncache: {stores: {s: {url: redis://s}}}\nclients: [{name: c}]\nprices: {m: {}}\n")
 	for _, v := range allVariables() {
 		src.Environ = []string{v.name + "=" + v.value}
 		found := newFindings(false)
@@ -92,6 +92,8 @@ func TestVariablesThatNameNoKey(t *testing.T) {
 	bad("JAEGIS_LIMITS_WHATEVER", "names no key; jaegis-proxy check prints the keys; join them with _")
 	bad("JAEGIS_UPSTREAMS_DOCS", "names no key; jaegis-proxy check prints the keys; join them with _")
 	bad("JAEGIS_CACHE_TTL", "names no key; jaegis-proxy check prints the keys; join them with _")
+	bad("JAEGIS_CLIENTS_TEAM_A_TENANT", "names no key of a client that there is; clients are made in the file; write JAEGIS_CLIENTS_<NAME>_<KEY> to change one")
+	bad("JAEGIS_PRICES_GPT_4O_INPUT", "names no key of a price that there is; models get their prices in the file; write JAEGIS_PRICES_<MODEL>_<KEY> to change one")
 	bad("JAEGIS_ROUTES_CONVERT_TTL", "names no key of a route that there is; routes are made in the file; write JAEGIS_ROUTES_<NAME>_<KEY> to change one")
 
 	warned := func(variable string) {

@@ -51,6 +51,9 @@ func readings(t reflect.Type, path []string, rest string, have any) []match {
 				into(t.Elem(), name, after, value, 0)
 			}
 		}
+		if t == reflect.TypeFor[map[string]Price]() {
+			return found // a variable cannot spell the name of a model
+		}
 		for _, name := range newNames(t, rest, tree) {
 			after, _ := afterName(rest, name)
 			into(t.Elem(), newName(path, name), after, nil, len(name))
@@ -102,8 +105,8 @@ func newName(path []string, name string) string {
 
 // displayKey gives the key of a path as messages have it.
 func displayKey(path []string) string {
-	if len(path) > 1 && path[0] == "routes" {
-		return strings.Join(append([]string{fmt.Sprintf("routes[%s]", path[1])}, path[2:]...), ".")
+	if len(path) > 1 && (path[0] == "routes" || path[0] == "clients") {
+		return strings.Join(append([]string{fmt.Sprintf("%s[%s]", path[0], path[1])}, path[2:]...), ".")
 	}
 	return strings.Join(path, ".")
 }

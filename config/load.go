@@ -69,7 +69,7 @@ func (f *findings) inspect(cfg *Config, zeroTTLs []string, src Sources) {
 		return f.sources.of(p.Key, fallback).at(p.Key, p.What, p.Fix)
 	}
 	for _, key := range zeroTTLs {
-		f.problems = append(f.problems, located(Problem{Key: key, What: "0 is no lifetime", Fix: "leave it out for the TTL of the namespace"}))
+		f.problems = append(f.problems, located(Problem{Key: key, What: "0 is no lifetime", Fix: "leave it out for the TTL of the namespace, or write cache: false"}))
 	}
 	for _, p := range cfg.problems() {
 		if !blames(f.problems, p.Key) {
@@ -85,6 +85,6 @@ func (f *findings) inspect(cfg *Config, zeroTTLs []string, src Sources) {
 // it: then what else is said about key may only follow from that.
 func blames(problems Problems, key string) bool {
 	return slices.ContainsFunc(problems, func(p Problem) bool {
-		return p.Key == key || (p.Key != "" && (strings.HasPrefix(p.Key, key+".") || strings.HasPrefix(key, p.Key+".")))
+		return p.Key == key || (p.Key != "" && (strings.HasPrefix(p.Key, key+".") || strings.HasPrefix(p.Key, key+"[") || strings.HasPrefix(key, p.Key+".")))
 	})
 }

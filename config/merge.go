@@ -81,7 +81,7 @@ func zeroTTLs(tree map[string]any) []string {
 	rows, _ := tree["routes"].(map[string]any)
 	for index, row := range rows {
 		fields, _ := row.(map[string]any)
-		if ttl, ok := fields["ttl"].(Duration); ok && ttl == 0 {
+		if ttl, ok := fields["ttl"].(Duration); ok && ttl == 0 && fields["cache"] != false {
 			keys = append(keys, displayKey([]string{"routes", index, "ttl"}))
 		}
 	}
@@ -100,10 +100,44 @@ func elementDefaults(tree map[string]any) layer {
 	}
 	cache, _ := tree["cache"].(map[string]any)
 	return layer{
-		"upstreams": each(tree["upstreams"], sectionTree(DefaultUpstream())),
+		"upstreams": upstreamDefaults(tree["upstreams"]),
 		"routes":    each(tree["routes"], sectionTree(DefaultRoute())),
+		"clients":   each(tree["clients"], sectionTree(Client{})),
+		"prices":    priceDefaults(tree["prices"]),
 		"cache":     map[string]any{"stores": each(cache["stores"], sectionTree(DefaultRedis()))},
 	}
+}
+
+// upstreamDefaults gives each upstream its defaults: what its preset says of
+// the API, and below that those of all upstreams.
+func upstreamDefaults(part any) map[string]any {
+	out := map[string]any{}
+	named, _ := part.(map[string]any)
+	for name, value := range named {
+		defaults := sectionTree(DefaultUpstream())
+		fields, _ := value.(map[string]any)
+		if preset, _ := fields["preset"].(string); slices.Contains(Presets(), preset) {
+			maps.Copy(defaults, presetUpstream(preset))
+		}
+		out[name] = defaults
+	}
+	return out
+}
+
+// priceDefaults gives each price its defaults, of which one is another part of
+// the same price.
+func priceDefaults(part any) map[string]any {
+	out := map[string]any{}
+	named, _ := part.(map[string]any)
+	for model, value := range named {
+		defaults := sectionTree(Price{})
+		fields, _ := value.(map[string]any)
+		if input, ok := fields["input"].(float64); ok {
+			defaults["cached_input"] = input
+		}
+		out[model] = defaults
+	}
+	return out
 }
 
 // fillIn merges src into dest where dest has nothing.

@@ -159,7 +159,11 @@ func (r *reader) list(key string, n *yaml.Node) any {
 // for everything but strings.
 func (r *reader) leaf(key string, t reflect.Type, n *yaml.Node) any {
 	if tag := n.ShortTag(); !strings.HasPrefix(tag, "!!") || tag == "!!binary" {
-		r.fail(key, "the YAML tag "+strconv.Quote(tag)+" is not known here", "leave it out")
+		what := "the YAML tag " + strconv.Quote(tag) + " is not known here"
+		if hidden(key, t) {
+			what = "its YAML tag is not known here"
+		}
+		r.fail(key, what, "leave it out")
 		return nil
 	}
 	text, ok := r.expanded(key, n)
@@ -169,7 +173,7 @@ func (r *reader) leaf(key string, t reflect.Type, n *yaml.Node) any {
 	v, err := parseLeaf(t, text)
 	if err != nil {
 		what := err.Error()
-		if !isSecret(t) && n.Value == text {
+		if !hidden(key, t) && n.Value == text {
 			what = strconv.Quote(text) + ": " + what
 		}
 		r.fail(key, what, "")
@@ -177,6 +181,12 @@ func (r *reader) leaf(key string, t reflect.Type, n *yaml.Node) any {
 	}
 	r.refuseMask(r.sources[key], key, v)
 	return v
+}
+
+// hidden says whether what stands at key may not be shown in a message: it is a
+// secret, or what may be one by mistake, the key of a client in plain.
+func hidden(key string, t reflect.Type) bool {
+	return isSecret(t) || strings.HasPrefix(key, "clients[") && strings.Contains(key, "].keys[")
 }
 
 // expanded gives the text of a scalar with its variables replaced.

@@ -43,7 +43,7 @@ func escapeValues(n *yaml.Node) {
 
 // NeedsRestart lists the keys that differ between two trees and that a running
 // proxy does not take up: listeners, stores and process-wide settings. All
-// others (routes, upstreams, TTLs, ...) it does.
+// others (routes, upstreams, clients, prices, TTLs, ...) it does.
 func NeedsRestart(was, is *Config) []string {
 	var keys []string
 	for _, part := range []struct {
@@ -58,6 +58,7 @@ func NeedsRestart(was, is *Config) []string {
 		{"cache.compression", was.Cache.Compression != is.Cache.Compression},
 		{"cache.uncacheable_ttl", was.Cache.UncacheableTTL != is.Cache.UncacheableTTL},
 		{"cache.queue", was.Cache.Queue != is.Cache.Queue},
+		{"currency", was.Currency != is.Currency},
 		{"spool", was.Spool != is.Spool},
 		{"limits", was.Limits != is.Limits},
 		{"shutdown_timeout", was.ShutdownTimeout != is.ShutdownTimeout},

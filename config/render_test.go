@@ -113,6 +113,8 @@ func TestNeedsRestartNamesWhatARunningProxyDoesNotTakeUp(t *testing.T) {
 	f("listen: 127.0.0.1:1\nadmin: {token: x}\nlog: {level: debug}\nspool: {memory: 0}\nshutdown_timeout: 1\n", "listen", "admin", "spool", "shutdown_timeout", "log")
 	f("cache: {redis: {url: redis://h}, stores: {s: {url: redis://s}}, memory: {max_bytes: 1}, compression: {level: 9}, uncacheable_ttl: 1, queue: {workers: 1}}\n",
 		"cache.redis", "cache.stores", "cache.memory", "cache.compression", "cache.uncacheable_ttl", "cache.queue")
+	f("clients: [{name: c, keys: [\"sha256:" + strings.Repeat("0", 64) + "\"]}]\nprices: {m: {input: 1}}\n")
+	f("currency: EUR\n", "currency")
 	f("limits: {max_connections: 1}\ntelemetry: {otlp_endpoint: http://c}\n", "limits", "telemetry")
 }
 
@@ -126,6 +128,8 @@ func FuzzLoad(f *testing.F) {
 	f.Add(Render(Default()))
 	f.Add([]byte("admin: {token: \"${A}\", listen: \"[::1]:1\"}\nupstreams: &u\n  a: &a {url: http://a/x, headers: {X-A: b}}\n  b: {<<: *a}\ndefault_upstream: b\nroutes:\n- {name: r, ttl: 1.5, match: {hosts: [A.b], methods: [GET], path: /a*}, key: {ignore: [/a~1b]}}\n"))
 	f.Add([]byte("cache: {stores: {a: {url: 'redis://u:p@h/0'}}, ttl: {x: 90m}, memory: {max_bytes: 1.5GiB}}\nspool: {dir: '$$ ${B:-c}'}\ntelemetry: {otlp_endpoint: 'https://t@h'}\n"))
+	f.Add([]byte("clients: [{name: c, tenant: t, keys: ['sha256:" + strings.Repeat("Ab", 32) + "'], deny_controls: [ttl]}]\nprices: {'gpt-4o*': {input: 2.5e6, output: 1}}\ncurrency: EUR\n"))
+	f.Add([]byte("upstreams: {a: {url: http://a, preset: openai, hosts: [A.b]}}\nroutes: [{name: r, ttl: 1, protocol: gemini, when: {temperature_max: 0, without: [/a]}, replay: {pace: 7 events/s}, variants: 2, gates: {finish_reasons: [STOP]}}]\n"))
 	f.Add([]byte("server: 1\nx: &x [*x]\n? {a: b}\n: c\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		src := Sources{File: fileName, Environ: []string{"A=a", "B=", "JAEGIS_CACHE_TTL_X=7", "JAEGIS_UPSTREAMS_A_URL=http://env"}}

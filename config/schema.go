@@ -28,11 +28,14 @@ const (
 func kindOf(t reflect.Type) kind {
 	switch t.Kind() {
 	case reflect.Struct:
+		if reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+			return leaf
+		}
 		return section
 	case reflect.Map:
 		return table
 	case reflect.Slice:
-		if t.Elem().Kind() == reflect.Struct {
+		if kindOf(t.Elem()) == section {
 			return rows
 		}
 		return list
@@ -74,6 +77,10 @@ func wanted(t reflect.Type) string {
 		return "true or false"
 	case reflect.TypeFor[int]():
 		return "a whole number"
+	case reflect.TypeFor[float64](), reflect.TypeFor[Number]():
+		return "a number"
+	case reflect.TypeFor[Pace]():
+		return "a pace, such as original or 20/s"
 	}
 	return "a string"
 }
@@ -105,6 +112,12 @@ func parseLeaf(t reflect.Type, text string) (any, error) {
 			return nil, err
 		}
 		v.Elem().SetBool(b)
+	case reflect.Float64:
+		f, err := parseFloat(text)
+		if err != nil {
+			return nil, err
+		}
+		v.Elem().SetFloat(f)
 	default:
 		n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 32)
 		if err != nil {

@@ -7,8 +7,8 @@ import (
 
 // variable is a key together with the variable that sets it.
 type variable struct {
-	key   string // with docs, r and s in the place of the user's names
-	doc   string // with NAME, NAMESPACE and HEADER in their place
+	key   string // with docs, r, s and so on in the place of the user's names
+	doc   string // with NAME, NAMESPACE, HEADER and MODEL in their place
 	name  string
 	docEV string // name, with the same
 	typ   reflect.Type
@@ -16,7 +16,8 @@ type variable struct {
 }
 
 // allVariables walks the schema and lists every value of it, with an upstream
-// "docs", a store "s", a namespace "documents" and a route "r".
+// "docs", a store "s", a namespace "documents", a route "r", a client "c" and a
+// model "m".
 func allVariables() []variable {
 	return variablesOf(reflect.TypeFor[Config](), "", "", "JAEGIS", "JAEGIS")
 }
@@ -30,9 +31,9 @@ func variablesOf(t reflect.Type, key, doc, name, docEV string) []variable {
 		switch kindOf(typ) {
 		case rows:
 			key, doc = key+"[0]", doc+"[]"
-			name, docEV, typ = name+"_R", docEV+"_<NAME>", typ.Elem()
+			name, docEV, typ = name+"_"+strings.ToUpper(f.name[:1]), docEV+"_<NAME>", typ.Elem()
 		case table:
-			own := map[string][2]string{"upstreams": {"docs", "NAME"}, "stores": {"s", "NAMESPACE"}, "ttl": {"documents", "NAMESPACE"}, "headers": {"Authorization", "HEADER"}}[f.name]
+			own := map[string][2]string{"upstreams": {"docs", "NAME"}, "stores": {"s", "NAMESPACE"}, "ttl": {"documents", "NAMESPACE"}, "headers": {"Authorization", "HEADER"}, "prices": {"m", "MODEL"}}[f.name]
 			key, doc = join(key, own[0]), join(doc, own[1])
 			name, docEV, typ = name+"_"+strings.ToUpper(own[0]), docEV+"_<"+own[1]+">", typ.Elem()
 		}
@@ -41,8 +42,11 @@ func variablesOf(t reflect.Type, key, doc, name, docEV string) []variable {
 			continue
 		}
 		value := "7"
-		if typ == reflect.TypeFor[bool]() {
+		switch typ {
+		case reflect.TypeFor[bool]():
 			value = "true"
+		case reflect.TypeFor[Pace]():
+			value = "7/s"
 		}
 		out = append(out, variable{key, doc, name, docEV, typ, value})
 	}

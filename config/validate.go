@@ -44,8 +44,11 @@ func (c *Config) problems() Problems {
 	if _, ok := c.Upstreams[c.DefaultUpstream]; !ok && c.DefaultUpstream != "" {
 		ck.fail("default_upstream", "there is no upstream "+strconv.Quote(c.DefaultUpstream), didYouMeanUpstream(c))
 	}
+	ck.clients(c.Clients)
 	ck.cache(c)
 	ck.routes(c)
+	ck.presets(c)
+	ck.prices(c)
 	ck.atLeast("spool.memory", int64(c.Spool.Memory), 0)
 	ck.atLeast("spool.max_bytes", int64(c.Spool.MaxBytes), 0)
 	ck.limits(c.Limits)
@@ -110,17 +113,15 @@ func loopback(host string) bool {
 	return host == "localhost" || (err == nil && ip.IsLoopback())
 }
 
-// Presets lists the well-known APIs that an upstream may name.
-func Presets() []string {
-	return []string{"openai", "anthropic", "gemini", "ollama", "openai-compatible"}
-}
-
 func (ck *checker) upstream(key, name string, u Upstream) {
 	ck.name(key, name)
 	ck.upstreamURL(key+".url", u.URL)
 	if u.Preset != "" {
 		ck.oneOf(key+".preset", u.Preset, Presets()...)
+	} else if len(u.Hosts) > 0 {
+		ck.fail(key+".hosts", "without a preset there are no routes that could answer on them", "set preset, or write hosts into match of routes")
 	}
+	ck.hosts(key+".hosts", u.Hosts)
 	ck.positive(key+".connect_timeout", u.ConnectTimeout)
 	ck.positive(key+".first_byte_timeout", u.FirstByteTimeout)
 	ck.positive(key+".idle_timeout", u.IdleTimeout)

@@ -102,12 +102,6 @@ func (c *Config) oddities() Problems {
 	if len(c.Upstreams) == 0 && len(c.Routes) == 0 {
 		ck.fail("upstreams", "there is none: every request is answered with 404", "set upstreams, or --upstream URL")
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.Upstreams)) {
-		if c.Upstreams[name].Preset != "" {
-			ck.fail(join("upstreams", name)+".preset",
-				"brings no routes in this version: requests follow the routes written here and the rules of HTTP caching only", "")
-		}
-	}
 	if r := c.Cache.Redis; r.URL == "" && (r.Password != "" || r.Username != "") {
 		ck.fail("cache.redis", "has credentials but no url: answers are kept in memory only", "set cache.redis.url or REDIS_URL")
 	}

@@ -27,7 +27,10 @@ func (ck *checker) routes(c *Config) {
 		ck.match(key+".match", r.Match)
 		ck.routeUpstream(key+".upstream", c, r)
 		ck.lifetime(key, r)
+		ck.callers(key, r)
 		ck.answers(key, r)
+		ck.requests(key+".when", r)
+		ck.replies(key, r)
 		ck.key(key+".key", r)
 		ck.atLeast(key+".max_request_bytes", int64(r.MaxRequestBytes), 1)
 		ck.atLeast(key+".max_object_bytes", int64(r.MaxObjectBytes), 1)
@@ -43,11 +46,7 @@ func (ck *checker) routeUpstream(key string, c *Config, r Route) {
 }
 
 func (ck *checker) match(key string, m Match) {
-	for i, host := range m.Hosts {
-		if !hostName(host) {
-			ck.fail(fmt.Sprintf("%s.hosts[%d]", key, i), strconv.Quote(host)+" is not a host", "write a name or an address, without scheme and port")
-		}
-	}
+	ck.hosts(key+".hosts", m.Hosts)
 	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"}
 	for i, method := range m.Methods {
 		if !slices.Contains(methods, method) {
@@ -55,6 +54,14 @@ func (ck *checker) match(key string, m Match) {
 		}
 	}
 	ck.path(key+".path", m.Path)
+}
+
+func (ck *checker) hosts(key string, hosts []string) {
+	for i, host := range hosts {
+		if !hostName(host) {
+			ck.fail(fmt.Sprintf("%s[%d]", key, i), strconv.Quote(host)+" is not a host", "write a name or an address, without scheme and port")
+		}
+	}
 }
 
 func (ck *checker) path(key, path string) {
@@ -73,26 +80,16 @@ func (ck *checker) lifetime(key string, r Route) {
 	ck.namespace(key+".namespace", r.Namespace)
 	switch {
 	case !ck.oneOf(key+".freshness", r.Freshness, "route", "origin"):
+	case !r.Cache:
 	case r.TTL < 0:
 		ck.notNegative(key+".ttl", r.TTL)
 	case r.TTL == 0 && r.Freshness == "route":
-		ck.fail(key+".ttl", "no ttl", "set it, or cache.ttl."+r.Namespace)
+		ck.fail(key+".ttl", "no ttl", "set it, or cache.ttl."+r.Namespace+", or write cache: false")
 	case r.OverrideNoStore && r.Freshness == "origin":
 		ck.fail(key+".override_no_store", "contradicts freshness: origin, where the upstream's word counts", "leave it out, or write freshness: route")
 	}
 	ck.notNegative(key+".stale_while_revalidate", r.StaleWhileRevalidate)
 	ck.notNegative(key+".stale_if_error", r.StaleIfError)
-}
-
-func (ck *checker) answers(key string, r Route) {
-	protocols := []string{"none", "openai-chat", "openai-responses", "openai-embeddings", "anthropic-messages", "gemini", "ollama"}
-	if ck.oneOf(key+".protocol", r.Protocol, protocols...) && r.Protocol != "none" {
-		ck.fail(key+".protocol", "this version cannot check answers of "+r.Protocol+" yet", "write none, or leave it out")
-	}
-	if ck.oneOf(key+".scope", r.Scope, "credential", "shared", "public") && r.Scope == "shared" {
-		ck.fail(key+".scope", "shared is not in this version", "use credential; public where every caller may see every answer")
-	}
-	ck.oneOf(key+".on_abandon", r.OnAbandon, "finish", "cancel")
 }
 
 func (ck *checker) key(key string, r Route) {
@@ -103,16 +100,29 @@ func (ck *checker) key(key string, r Route) {
 	for i, name := range r.Key.Headers {
 		ck.headerName(fmt.Sprintf("%s.headers[%d]", key, i), name)
 	}
-	for i, name := range r.Key.Credentials {
-		ck.headerName(fmt.Sprintf("%s.credentials[%d]", key, i), name)
-	}
-	if len(r.Key.Credentials) == 0 && r.Scope == "credential" {
-		ck.fail(key+".credentials", "empty, so that all callers would share answers", "name the headers that identify a caller, or write scope: public")
-	}
+	ck.credentials(key, r)
 	for i, name := range r.Key.Query.Ignore {
 		if name == "" {
 			ck.fail(fmt.Sprintf("%s.query.ignore[%d]", key, i), "empty", "write the name of a parameter")
 		}
+	}
+}
+
+func (ck *checker) credentials(key string, r Route) {
+	for i, name := range r.Key.Credentials {
+		at := fmt.Sprintf("%s.credentials[%d]", key, i)
+		param, isParam := strings.CutPrefix(name, "?")
+		switch {
+		case !isParam:
+			ck.headerName(at, name)
+		case param == "":
+			ck.fail(at, "? without a name", "write ? and the name of a query parameter, or the name of a header")
+		case slices.Contains(r.Key.Query.Ignore, param):
+			ck.fail(at, strconv.Quote(name)+" is in key.query.ignore too", "a parameter that identifies the caller is not to be left out; keep one of them")
+		}
+	}
+	if len(r.Key.Credentials) == 0 && r.Scope != "public" {
+		ck.fail(key+".credentials", "empty, so that all callers would share answers", "name the headers that identify a caller, or write scope: public")
 	}
 }
 

@@ -63,6 +63,8 @@ func TestUpstreamsAreChecked(t *testing.T) {
 	f("{url: \"http://h/?a=1\"}", ".url", "has a query or a fragment")
 	f("{url: \"http://h/#\"}", ".url", "has a query or a fragment")
 	f("{url: http://h, preset: opneai}", ".preset", `"opneai" is none of openai, anthropic, gemini, ollama, openai-compatible`)
+	f("{url: http://h, hosts: [a.example]}", ".hosts", "without a preset there are no routes that could answer on them")
+	f("{url: http://h, preset: openai, hosts: [\"a:1\"]}", ".hosts[0]", `"a:1" is not a host`)
 	f("{url: http://h, idle_timeout: 0}", ".idle_timeout", "0s is not above 0")
 	f("{url: http://h, connect_timeout: -1}", ".connect_timeout", "-1s is not above 0")
 	f("{url: http://h, total_timeout: 1}", ".total_timeout", "shorter than connect_timeout or first_byte_timeout")
@@ -72,15 +74,6 @@ func TestUpstreamsAreChecked(t *testing.T) {
 	mustFail(t, "upstreams: {\"a b\": {url: http://h}}\n", nil,
 		`proxy.yaml:1: upstreams.a b: "a b" is not a name; use letters, digits, _, - and ., 64 at most, a letter or digit first`)
 	refused(t, "default_upstream: dosc", "default_upstream", `there is no upstream "dosc"; did you mean docs?`)
-}
-
-func TestAPresetIsTakenWithAWarningThatItBringsNoRoutes(t *testing.T) {
-	for _, preset := range Presets() {
-		_, warnings, err := loadText("upstreams: {u: {url: http://h, preset: " + preset + "}}\n")
-		if err != nil || len(warnings) != 1 || warnings[0].Key != "upstreams.u.preset" || !strings.Contains(warnings[0].What, "no routes in this version") {
-			t.Errorf("%s: %v, %v", preset, warnings, err)
-		}
-	}
 }
 
 func TestTheCacheIsChecked(t *testing.T) {
@@ -126,7 +119,7 @@ func TestRoutesAreChecked(t *testing.T) {
 	f("name: a b, namespace: builds", "name", `"a b" is not a name`)
 	f("name: r", "ttl", "no ttl; set it, or cache.ttl.default")
 	f("name: r, namespace: mine", "ttl", "no ttl; set it, or cache.ttl.mine")
-	f(r+"ttl: 0", "ttl", "0 is no lifetime; leave it out for the TTL of the namespace")
+	f(r+"ttl: 0", "ttl", "0 is no lifetime; leave it out for the TTL of the namespace, or write cache: false")
 	f(r+"ttl: -1", "ttl", "-1s is negative")
 	f(r+"stale_while_revalidate: -1", "stale_while_revalidate", "-1s is negative")
 	f(r+"stale_if_error: -1", "stale_if_error", "-1s is negative")
@@ -138,10 +131,10 @@ func TestRoutesAreChecked(t *testing.T) {
 	f(r+"match: {path: \"/a?b\"}", "match.path", `"/a?b" has a query`)
 	f(r+"match: {methods: [get]}", "match.methods[0]", `"get" is none of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, QUERY; did you mean GET?`)
 	f(r+"match: {hosts: [a, \"a:1\"]}", "match.hosts[1]", `"a:1" is not a host`)
-	f(r+"scope: shared", "scope", "shared is not in this version")
+	f(r+"scope: shared, freshness: origin", "scope", "shared contradicts freshness: origin")
 	f(r+"scope: private", "scope", `"private" is none of credential, shared, public`)
-	f(r+"protocol: openai-chat", "protocol", "this version cannot check answers of openai-chat yet")
 	f(r+"protocol: soap", "protocol", `"soap" is none of none, openai-chat`)
+	f(r+"protocol: openai-chta", "protocol", `"openai-chta" is none of none, openai-chat, openai-responses, openai-embeddings, anthropic-messages, gemini, ollama; did you mean openai-chat?`)
 	f(r+"freshness: mine", "freshness", `"mine" is none of route, origin`)
 	f(r+"freshness: origin, override_no_store: true", "override_no_store", "contradicts freshness: origin")
 	f(r+"on_abandon: stop", "on_abandon", `"stop" is none of finish, cancel`)
@@ -154,6 +147,9 @@ func TestRoutesAreChecked(t *testing.T) {
 	f(r+"key: {ignore: [/a/-]}", "key.ignore[0]", `"/a/-" has a -`)
 	f(r+"key: {headers: [\"a b\"]}", "key.headers[0]", `"a b" is not a header name`)
 	f(r+"key: {credentials: [\"\"]}", "key.credentials[0]", `"" is not a header name`)
+	f(r+"key: {credentials: [\"?\"]}", "key.credentials[0]", "? without a name")
+	f(r+"key: {credentials: [\"?key\"], query: {ignore: [key]}}", "key.credentials[0]", `"?key" is in key.query.ignore too`)
+	f(r+"scope: shared, key: {credentials: []}", "key.credentials", "empty, so that all callers would share answers")
 	f(r+"key: {credentials: []}", "key.credentials", "empty, so that all callers would share answers")
 	f(r+"key: {query: {ignore: [\"\"]}}", "key.query.ignore[0]", "empty")
 	mustFail(t, docs+"routes: [{name: a-b, namespace: builds}, {name: A_B, namespace: builds}]\n", nil,
@@ -167,6 +163,8 @@ func TestRoutesThatAreFine(t *testing.T) {
 		"ttl: 1m", "namespace: documents", "freshness: origin", "ttl: 1, freshness: origin",
 		"ttl: 1, scope: public, key: {credentials: []}", "ttl: 1, on_abandon: cancel, override_no_store: true",
 		`ttl: 1, match: {hosts: [a.example, "[::1]", 127.0.0.1], methods: [GET, POST], path: /*}`,
+		"cache: false", "cache: false, ttl: 0", "cache: false, freshness: origin, override_no_store: true", "ttl: 1, scope: shared, proof_ttl: 1",
+		"ttl: 1, key: {credentials: [Authorization, \"?key\"], query: {ignore: [k]}}",
 		"ttl: 1, match: {path: /a%20b/c}", `ttl: 1, key: {ignore: [/a~0b~1c/0, /, /$defs]}`,
 	} {
 		mustLoad(t, docs+"routes: [{name: r, "+route+"}]\n")

@@ -1,0 +1,82 @@
+package config
+
+// Route is one rule of what is cached and how. DefaultRoute gives its
+// defaults.
+type Route struct {
+	Name                 string   `yaml:"name"`
+	Match                Match    `yaml:"match"`
+	Upstream             string   `yaml:"upstream"`
+	Cache                bool     `yaml:"cache"` // false: passed through; of the rest only the sizes and on_abandon count
+	Namespace            string   `yaml:"namespace"`
+	TTL                  Duration `yaml:"ttl"` // left out: cache.ttl of the namespace
+	StaleWhileRevalidate Duration `yaml:"stale_while_revalidate"`
+	StaleIfError         Duration `yaml:"stale_if_error"`
+	Scope                string   `yaml:"scope"`             // "credential", "shared" or "public"
+	ProofTTL             Duration `yaml:"proof_ttl"`         // scope "shared": for how long the upstream's acceptance of a credential counts; above 0
+	Freshness            string   `yaml:"freshness"`         // "route" or "origin"
+	OverrideNoStore      bool     `yaml:"override_no_store"` // with freshness "route": store even what says no-store
+	Protocol             string   `yaml:"protocol"`          // one of Protocols
+	Gates                Gates    `yaml:"gates"`
+	When                 When     `yaml:"when"`
+	Variants             int      `yaml:"variants"` // up to how many distinct answers are kept for one key, 1 to 16
+	Replay               Replay   `yaml:"replay"`
+	Shadow               bool     `yaml:"shadow"`        // everything is forwarded; what would have been hits is counted and compared
+	DenyControls         []string `yaml:"deny_controls"` // of Controls: what clients may not say
+	OnAbandon            string   `yaml:"on_abandon"`    // "finish" or "cancel"
+	Key                  Key      `yaml:"key"`
+	MaxRequestBytes      Size     `yaml:"max_request_bytes"` // larger requests are refused
+	MaxObjectBytes       Size     `yaml:"max_object_bytes"`  // larger answers are streamed and not stored
+}
+
+// Match selects requests; what is empty matches every request.
+type Match struct {
+	Hosts   []string `yaml:"hosts"`   // without port
+	Methods []string `yaml:"methods"` // upper case
+	Path    string   `yaml:"path"`    // exact, or a prefix that ends in *
+}
+
+// Gates say which answers of an AI protocol may be stored. All that is zero is
+// the protocol's default.
+type Gates struct {
+	FinishReasons         []string `yaml:"finish_reasons"` // in the provider's words; empty: the protocol's defaults
+	AllowEmpty            bool     `yaml:"allow_empty"`
+	AllowBadToolArguments bool     `yaml:"allow_bad_tool_arguments"` // tool calls whose arguments are no JSON
+}
+
+// When says which requests are cached; the others are passed through. Zero is
+// all of them.
+type When struct {
+	TemperatureMax Number   `yaml:"temperature_max"` // those that name a temperature, and none above this
+	Seed           bool     `yaml:"seed"`            // those that name a seed
+	Without        []string `yaml:"without"`         // JSON pointers: those whose JSON body has none of these members, or has null or false there
+}
+
+// Replay says how stored streams are sent.
+type Replay struct {
+	Pace Pace `yaml:"pace"`
+}
+
+// Key says which parts of a request make its key.
+type Key struct {
+	Body        string   `yaml:"body"`        // "auto", "json", "multipart", "form" or "raw"
+	Ignore      []string `yaml:"ignore"`      // JSON pointers (RFC 6901) that are left out
+	Headers     []string `yaml:"headers"`     // headers that are put in
+	Credentials []string `yaml:"credentials"` // headers, or "?name" for query parameters, that identify the caller
+	Query       KeyQuery `yaml:"query"`
+}
+
+// KeyQuery says which parameters are left out of the key.
+type KeyQuery struct {
+	Ignore []string `yaml:"ignore"`
+}
+
+// Protocols lists the protocols that a route may name.
+func Protocols() []string {
+	return []string{"none", "openai-chat", "openai-responses", "openai-embeddings", "anthropic-messages", "gemini", "ollama"}
+}
+
+// Controls lists what clients may say with a request, and deny_controls may
+// forbid them.
+func Controls() []string {
+	return []string{"cache-control", "ttl", "mode", "namespace", "tags"}
+}
