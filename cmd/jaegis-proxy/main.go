@@ -34,6 +34,8 @@ func commands() []command {
 		cmdDemo(),
 		cmdCheck(),
 		cmdKey(),
+		cmdRoutes(),
+		cmdStats(),
 		cmdHealthcheck(),
 		cmdVersion(),
 	}
