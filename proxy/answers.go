@@ -172,19 +172,6 @@ func (l *leader) account() {
 	}
 }
 
-// deterministic says whether the route's condition on requests holds.
-func (c *call) deterministic() bool {
-	w := &c.route.When
-	if *w == (policy.When{}) {
-		return true
-	}
-	if c.body.spool != nil {
-		return false // too large to be read for it
-	}
-	r := protocol.ReadRequest(c.route.Protocol, string(c.target.path), c.body.bytes)
-	return w.Holds(r.HasTemperature, r.Temperature, r.HasSeed)
-}
-
 // failed says whether a stale answer is better than this one: what RFC 5861
 // names and, where the TTL is the route's, also that the upstream is overrun.
 func (c *call) failed(head *answerHead) bool {

@@ -225,8 +225,8 @@ func (p *Proxy) answer(c *call) (streaming bool, err error) {
 	if c.controls.mode == bypass {
 		return p.pass(c, "request-bypass")
 	}
-	if !c.deterministic() {
-		return p.pass(c, "not-deterministic")
+	if !c.cached() {
+		return p.pass(c, "when")
 	}
 	if err := c.deriveKey(); err != nil {
 		return p.pass(c, "no-key")

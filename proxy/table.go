@@ -25,7 +25,7 @@ type Route struct {
 
 	Protocol protocol.Kind // what answers are; empty or None for any
 	Gates    policy.Gates  // which answers of the protocol may be stored
-	When     policy.When   // which requests are cached
+	When     When          // which requests are cached
 	ProofTTL time.Duration // scope shared: for how long the upstream's acceptance of a credential counts; 0 for other scopes. Key has the credential scope then
 	Variants int           // up to how many distinct answers are kept for one key; 0 counts as 1
 	Pace     Pace          // how the events of a stored stream are sent

@@ -118,6 +118,8 @@ func (s *server) assemble(ctx context.Context, cfg *config.Config, reg *promethe
 		MaxFetches:     int64(cfg.Limits.MaxConnections),
 		MaxObjectBytes: maxObject(&cfg.Cache),
 
+		Prices: newPrices(cfg.Prices), Currency: cfg.Currency,
+
 		Metrics: reg, Log: s.log, Propagator: telemetry.Propagator(),
 	}
 	if c := cfg.Cache.Compression; c.Enabled {
@@ -189,7 +191,7 @@ func (s *server) listen(cfg *config.Config, reg *prometheus.Registry) error {
 		}
 		s.adminAddr = ln.Addr().String()
 		s.admin = admin.New(admin.Options{
-			Token: string(cfg.Admin.Token), Metrics: reg, Health: s.health, Version: buildVersion(), Logger: s.log,
+			Token: string(cfg.Admin.Token), Metrics: reg, Health: s.health, Stats: func() any { return s.proxy.Stats() }, Version: buildVersion(), Logger: s.log,
 		})
 		go func() { s.failed <- s.admin.Serve(ln) }()
 	}
@@ -233,6 +235,9 @@ func (s *server) reload(cfg *config.Config, warnings config.Problems, err error)
 func (s *server) apply(cfg *config.Config) error {
 	table, err := newTable(cfg)
 	if err != nil {
+		return err
+	}
+	if err := s.proxy.SetPrices(newPrices(cfg.Prices)); err != nil {
 		return err
 	}
 	if err := s.proxy.Reload(table); err != nil {

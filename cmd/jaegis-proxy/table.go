@@ -6,6 +6,7 @@ import (
 
 	"jaegis-proxy/cachekey"
 	"jaegis-proxy/config"
+	"jaegis-proxy/internal/protocol"
 	"jaegis-proxy/policy"
 	"jaegis-proxy/proxy"
 )
@@ -20,8 +21,8 @@ func newTable(cfg *config.Config) (*proxy.Table, error) {
 		}
 		upstreams[name] = up
 	}
-	t := &proxy.Table{KeySecret: []byte(cfg.Cache.KeySecret)}
-	for _, r := range cfg.Routes {
+	t := &proxy.Table{KeySecret: []byte(cfg.Cache.KeySecret), Clients: newClients(cfg.Clients)}
+	for _, r := range cfg.AllRoutes() {
 		t.Routes = append(t.Routes, newRoute(r, upstreams[r.Upstream], cfg.Cache.Enabled))
 	}
 	if up := upstreams[cfg.DefaultUpstream]; up != nil {
@@ -49,11 +50,11 @@ func newUpstream(name string, u config.Upstream) (*proxy.Upstream, error) {
 }
 
 func newRoute(r config.Route, up *proxy.Upstream, cache bool) *proxy.Route {
-	return &proxy.Route{
+	out := &proxy.Route{
 		Name:     r.Name,
 		Match:    policy.Match{Methods: r.Match.Methods, Hosts: r.Match.Hosts, Path: r.Match.Path},
 		Upstream: up,
-		Cache:    cache,
+		Cache:    cache && r.Cache,
 		Key: &cachekey.Rule{
 			Namespace: r.Namespace, Body: cachekey.BodyMode(r.Key.Body), Ignore: r.Key.Ignore,
 			Headers: r.Key.Headers, QueryIgnore: r.Key.Query.Ignore,
@@ -64,8 +65,63 @@ func newRoute(r config.Route, up *proxy.Upstream, cache bool) *proxy.Route {
 			StaleWhileRevalidate: time.Duration(r.StaleWhileRevalidate), StaleIfError: time.Duration(r.StaleIfError),
 			OverrideNoStore: r.OverrideNoStore,
 		},
+		Protocol: protocol.Kind(r.Protocol),
+		Gates: policy.Gates{
+			Finish: r.Gates.FinishReasons, AllowEmpty: r.Gates.AllowEmpty, AllowBadToolArguments: r.Gates.AllowBadToolArguments,
+		},
+		When: proxy.When{
+			When: policy.When{
+				HasTemperatureMax: r.When.TemperatureMax.Set, TemperatureMax: r.When.TemperatureMax.V, Seed: r.When.Seed,
+			},
+			Without: r.When.Without,
+		},
+		Variants: r.Variants, Shadow: r.Shadow, Deny: controls(r.DenyControls),
 		MaxRequestBytes: int64(r.MaxRequestBytes),
 		MaxObjectBytes:  int64(r.MaxObjectBytes),
 		CancelAbandoned: r.OnAbandon == "cancel",
 	}
+	if r.Scope == "shared" {
+		out.Key.Scope, out.ProofTTL = cachekey.ScopeCredential, time.Duration(r.ProofTTL)
+	}
+	out.Pace.Original = r.Replay.Pace.Original
+	if n := r.Replay.Pace.PerSecond; n > 0 {
+		out.Pace.Interval = time.Duration(float64(time.Second) / n)
+	}
+	return out
+}
+
+// controls turns the names of what clients may not say into the proxy's form.
+func controls(names []string) proxy.Controls {
+	var c proxy.Controls
+	for _, name := range names {
+		switch name {
+		case "cache-control":
+			c |= proxy.ControlDirectives
+		case "ttl":
+			c |= proxy.ControlTTL
+		case "mode":
+			c |= proxy.ControlMode
+		case "namespace":
+			c |= proxy.ControlNamespace
+		case "tags":
+			c |= proxy.ControlTags
+		}
+	}
+	return c
+}
+
+func newClients(list []config.Client) []*proxy.Client {
+	var out []*proxy.Client
+	for _, c := range list {
+		out = append(out, &proxy.Client{Name: c.Name, Tenant: c.Tenant, Keys: c.Sums(), Deny: controls(c.DenyControls)})
+	}
+	return out
+}
+
+func newPrices(prices map[string]config.Price) proxy.Prices {
+	out := proxy.Prices{}
+	for model, p := range prices {
+		out[model] = proxy.Price{Input: p.Input, Output: p.Output, CachedInput: p.CachedInput}
+	}
+	return out
 }
