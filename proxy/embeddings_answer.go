@@ -1,0 +1,215 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"jaegis-proxy/policy"
+)
+
+// complete gets what is missing and answers. What is stale is fetched anew
+// together with it.
+func (b *batch) complete(generation uint64) (streaming bool, err error) {
+	c, p := b.c, b.c.p
+	if p.full() {
+		if b.isComplete(policy.StaleOnError) {
+			c.detail = "over-capacity"
+			return b.deliver()
+		}
+		return false, errOverCapacity
+	}
+	if c.route.CancelAbandoned && c.watch == nil {
+		c.watch = watch(p.ctx, c.ctx.Conn())
+	}
+	asksAnew := c.cc.NoCache || c.asksAnew()
+	if asksAnew {
+		c.forward = "request"
+	}
+	for round := 0; ; round++ {
+		wanted := b.wanted(policy.Fresh)
+		if len(wanted) == 0 {
+			return b.deliver()
+		}
+		alone := asksAnew || round == rounds // then all of it comes, or the client has its answer
+		own, others := b.claim(wanted, alone)
+		if !alone {
+			own = b.recheck(own, generation)
+		}
+		if len(own) > 0 {
+			if streaming, err, done := b.collect(b.begin(own, fetchShared), own); done {
+				return streaming, err
+			}
+		}
+		if err := b.await(others); err != nil {
+			return false, err
+		}
+		if !alone {
+			generation = p.flights.Generation()
+			b.find(b.wanted(policy.Fresh)) // a flight may have been called off because of what is stored
+			b.agree()
+		}
+	}
+}
+
+// rounds is how often a request waits for what others fetch.
+const rounds = 2
+
+// collect takes what the fetch has brought. It is done when the client has its
+// answer: what the upstream says to all that the client asked for, or what it
+// says when it does not do as it should.
+func (b *batch) collect(x *itemFetch, own []*item) (streaming bool, err error, done bool) {
+	c, f := b.c, x.l.f
+	head, err := f.Head(c.waiting())
+	if (err != nil || c.failed(&head)) && b.isComplete(policy.StaleOnError) {
+		f.Leave()
+		c.detail = "upstream-error"
+		streaming, err = b.deliver()
+		return streaming, err, true
+	}
+	if err != nil || x.whole || head.status/100 != 2 {
+		streaming, err = c.p.follow(c, f, Miss)
+		return streaming, err, true
+	}
+	body, err := drain(c.waiting(), f, !head.decision.Store)
+	if err != nil {
+		return false, err, true
+	}
+	<-f.Settled() // the leader only computes between the end and the verdict
+	entries := x.entries
+	if !head.decision.Store && head.status == http.StatusOK && x.l.gate() == "" {
+		entries = x.entriesOf(&head, body) // for this client alone
+	}
+	for i, it := range own {
+		if entries == nil || !b.read(it, entries[i]) {
+			streaming, err = b.passWhole("items")
+			return streaming, err, true
+		}
+		it.state, it.from = policy.Fresh, fromUpstream
+	}
+	b.brought, b.stored = head.fields, x.shared
+	return false, nil, false
+}
+
+// drain reads a flight to its end, and gives the body when it is wanted. The
+// seat in it is given back.
+func drain(ctx context.Context, f *inFlight, wanted bool) (body []byte, err error) {
+	r := f.Reader(ctx)
+	defer r.Close()
+	for {
+		b, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return body, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if wanted {
+			body = append(body, b...)
+		}
+	}
+}
+
+// await takes what others have fetched. Items that it cannot be given stay as
+// they are. The error says that the client has left, or the proxy ends.
+func (b *batch) await(others []*item) error {
+	c := b.c
+	for _, it := range others {
+		f := it.flight
+		it.flight, it.failed = nil, true
+		_, err := drain(c.waiting(), f, false)
+		if gone := context.Cause(c.waiting()); gone != nil {
+			return gone
+		}
+		if err != nil {
+			continue
+		}
+		<-f.Settled()
+		e := f.Value()
+		head, err := f.Head(c.waiting())
+		c.keys = it.keys
+		if e == nil || err != nil || !c.mayShare(&head) || policy.Usable(e.Lifetime, &c.cc, c.p.now()) != policy.Fresh {
+			continue
+		}
+		if !b.read(it, e) {
+			continue
+		}
+		it.state, it.from, it.failed = policy.Fresh, fromOthers, false
+		if !head.came.After(c.start) { // it was there already, if not in the store
+			it.from = fromStore
+		}
+	}
+	return nil
+}
+
+// leave gives back the seats that are left.
+func (b *batch) leave() {
+	for _, it := range b.items {
+		if it.flight != nil {
+			it.flight.Leave()
+			it.flight = nil
+		}
+	}
+}
+
+// passWhole sends the client's own request upstream, for it alone.
+func (b *batch) passWhole(reason string) (streaming bool, err error) {
+	c := b.c
+	c.watch.stop() // pass has a watch of its own
+	c.watch = nil
+	b.leave()
+	return c.p.pass(c, reason)
+}
+
+// refresh fetches stale items anew, in the background, that are about to be
+// handed out (see Proxy.refresh).
+func (b *batch) refresh(generation uint64) {
+	p := b.c.p
+	var stale []*item
+	for _, it := range b.wanted(policy.Fresh) {
+		if _, rests := p.resting.GetIfPresent(it.joinKey); !rests {
+			stale = append(stale, it)
+		}
+	}
+	if len(stale) == 0 || p.full() || !b.c.controls.stores() {
+		return
+	}
+	own, _ := b.claim(stale, false)
+	if own = b.recheck(own, generation); len(own) > 0 {
+		b.begin(own, fetchRefresh).l.f.Leave()
+	}
+	b.leave()
+}
+
+// isComplete says whether there is an entry in this state or better for every
+// item.
+func (b *batch) isComplete(state policy.State) bool { return len(b.wanted(state)) == 0 }
+
+// deliver answers with the items' vectors.
+func (b *batch) deliver() (streaming bool, err error) {
+	c := b.c
+	e := b.join()
+	if e == nil { // vectors of different models, or in different forms, are no one answer
+		return b.passWhole("mixed")
+	}
+	switch {
+	case !b.isComplete(policy.Fresh):
+		return c.deliver(e, Stale)
+	case b.count(fromStore) == len(b.at):
+		return c.deliver(e, Hit)
+	}
+	cs := cacheStatus{outcome: Joined, forward: c.forward, detail: b.detail()}
+	fields := e.Header
+	if mine := b.count(fromUpstream); mine > 0 {
+		cs.outcome, cs.status, cs.stored = Miss, http.StatusOK, b.stored
+		if mine == len(b.at) {
+			fields = ofJoined(b.brought)
+		}
+	}
+	c.reply(http.StatusOK, fields, &representation{}, cs, -1)
+	if saved, _ := b.economics(); saved.In > 0 {
+		c.p.savings.saved(c.route.Name, c.tenant(), saved, 0) // the client has waited all the same
+	}
+	return c.sendStored(e, "")
+}
