@@ -17,7 +17,12 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 		if e := p.landed(c, f); e != nil {
 			return c.deliver(e, Hit)
 		}
-		if head, err := f.Head(c.waiting()); f.Value() != nil && err == nil && !c.ranged && !c.outdated(&head) { // stored, and not for this call: it did not wait for this answer
+		if f.Value() == nil { // it will not be stored, and is for those who waited
+			f.Leave()
+			p.flights.Forget(c.key, f)
+			return p.lookup(c)
+		}
+		if head, err := f.Head(c.waiting()); err == nil && !c.ranged && !c.outdated(&head) { // stored, and not for this call: it did not wait for this answer
 			f.Leave()
 			return p.alone(c)
 		}

@@ -99,7 +99,7 @@ func TestOnlyGoodAnswersAreKept(t *testing.T) {
 		t.Helper()
 		want := recording(t, name)
 		for i := range 2 {
-			resp, body := ask(t, "POST", p.URL+path, `{"model":"m"}`, "Content-Type", "application/json", "Recording", name)
+			resp, body := ask(t, "POST", p.URL+path, `{"model":"m"}`, "Authorization", "Bearer k", "Content-Type", "application/json", "Recording", name)
 			xCache := "MISS"
 			if i == 1 && reason == "" {
 				xCache = "HIT"
@@ -243,7 +243,7 @@ func TestAStoredStreamIsReplayedAtItsPace(t *testing.T) {
 		p := startAI(t, u, `replay: {pace: "`+pace+`"}`)
 		for i := range 2 {
 			begun := time.Now()
-			resp, body := ask(t, "POST", p.URL+"/chat", "{}", "Content-Type", "application/json")
+			resp, body := ask(t, "POST", p.URL+"/chat", "{}", "Authorization", "Bearer k", "Content-Type", "application/json")
 			want(t, resp, []string{"MISS", "HIT"}[i])
 			if took := time.Since(begun); body != recording(t, "chat-text.sse") || took < time.Duration(events-1)*20*time.Millisecond {
 				t.Errorf("%s: %d events in %v, %d bytes", pace, events, took, len(body))
@@ -257,7 +257,7 @@ func TestShadowModeForwardsEverythingAndCompares(t *testing.T) {
 	p := startAI(t, u, "shadow: true")
 	one := func(name string) {
 		t.Helper()
-		resp, _ := ask(t, "POST", p.URL+"/chat", "{}", "Content-Type", "application/json", "Recording", name)
+		resp, _ := ask(t, "POST", p.URL+"/chat", "{}", "Authorization", "Bearer k", "Content-Type", "application/json", "Recording", name)
 		want(t, resp, "BYPASS")
 	}
 	result := func(kind string) float64 {
@@ -297,7 +297,7 @@ func TestUpToNAnswersAreKeptForOneKey(t *testing.T) {
 	p := startAI(t, u, "variants: 3")
 	seen := map[string]int{}
 	for range 200 {
-		_, body := ask(t, "POST", p.URL+"/chat", "{}", "Content-Type", "application/json")
+		_, body := ask(t, "POST", p.URL+"/chat", "{}", "Authorization", "Bearer k", "Content-Type", "application/json")
 		seen[body]++
 	}
 	if len(seen) != 3 || u.calls.Load() != 3 {
@@ -322,7 +322,7 @@ func TestOnlyDeterministicRequestsAreCachedWhereARouteSaysSo(t *testing.T) {
 	} {
 		var resp *http.Response
 		for range 2 {
-			resp, _ = ask(t, "POST", p.URL+"/chat", body, "Content-Type", "application/json", "Recording", "chat-text.json")
+			resp, _ = ask(t, "POST", p.URL+"/chat", body, "Authorization", "Bearer k", "Content-Type", "application/json", "Recording", "chat-text.json")
 		}
 		if got := resp.Header.Get("X-Cache"); got != second {
 			t.Errorf("%s: %s, want %s", body, got, second)

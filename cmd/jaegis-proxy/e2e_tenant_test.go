@@ -220,7 +220,7 @@ func TestAnOverrunProviderIsAnsweredForFromStale(t *testing.T) {
 	u := serveProvider(t)
 	p := startAI(t, u, "ttl: 1s")
 	get := func() (*http.Response, string) {
-		return ask(t, "POST", p.URL+"/chat", "{}", "Content-Type", "application/json", "Recording", "chat-text.json")
+		return ask(t, "POST", p.URL+"/chat", "{}", "Authorization", "Bearer k", "Content-Type", "application/json", "Recording", "chat-text.json")
 	}
 	get()
 	u.set(func(w http.ResponseWriter, _ *http.Request) bool {
@@ -240,7 +240,7 @@ func TestAnOverrunProviderIsAnsweredForFromStale(t *testing.T) {
 			t.Fatal("never stale")
 		}
 	}
-	resp, _ := ask(t, "POST", p.URL+"/chat", `{"other":1}`, "Content-Type", "application/json", "Recording", "chat-text.json")
+	resp, _ := ask(t, "POST", p.URL+"/chat", `{"other":1}`, "Authorization", "Bearer k", "Content-Type", "application/json", "Recording", "chat-text.json")
 	if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") != "7" {
 		t.Errorf("with nothing stored: status %d, %v", resp.StatusCode, resp.Header)
 	}
