@@ -72,11 +72,12 @@ const (
 // be taken apart, and when the store has, or is known not to take, answers to
 // its items.
 func (p *Proxy) embed(c *call) (streaming bool, err error, done bool) {
-	generation := p.flights.Generation()
 	b := c.takeApart()
 	if b == nil {
 		return false, nil, false
 	}
+	generation := p.flights.Generation()
+	c.asked = p.now()
 	if !c.asksAnew() {
 		b.find(b.items)
 		b.agree()
@@ -206,6 +207,9 @@ func (b *batch) find(items []*item) {
 // judge says what of an item's entry this request may be given.
 func (b *batch) judge(it *item, e *store.Entry) {
 	c := b.c
+	if c.route.forAll != nil && c.p.untrue(it.keys.base, e.Asked) {
+		return
+	}
 	usable := policy.Usable
 	if c.p.regrouped(c, e) {
 		usable = policy.UsableOnceValidated

@@ -46,7 +46,7 @@ func (b *batch) complete(generation uint64) (streaming bool, err error) {
 			return false, err
 		}
 		if !alone {
-			generation = p.flights.Generation()
+			generation, c.asked = p.flights.Generation(), p.now()
 			b.find(b.wanted(policy.Fresh)) // a flight may have been called off because of what is stored
 			b.agree()
 		}
@@ -208,8 +208,11 @@ func (b *batch) deliver() (streaming bool, err error) {
 		}
 	}
 	c.reply(http.StatusOK, fields, &representation{}, cs, -1)
-	if saved, _ := b.economics(); saved.In > 0 {
-		c.p.savings.saved(c.route.Name, c.tenant(), saved, 0) // the client has waited all the same
+	switch saved, _ := b.economics(); {
+	case cs.outcome == Joined:
+		c.p.savings.saved(c.route.Name, c.tenant(), saved, e.UpstreamTime)
+	case saved.In > 0:
+		c.p.savings.saved(c.route.Name, c.tenant(), saved, 0) // it had to wait all the same
 	}
 	return c.sendStored(e, "")
 }

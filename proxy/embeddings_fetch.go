@@ -129,7 +129,7 @@ func (b *batch) lead(body Body, why purpose) *leader {
 	}
 	l := &leader{
 		p: p, f: p.newFlight(c, c.route.CancelAbandoned && why != fetchRefresh), route: c.route, table: c.table,
-		why: why, id: c.id.String(), asked: c.start, joinKey: c.key, keys: c.keys, origin: c.origin(), controls: c.controls,
+		why: why, id: c.id.String(), asked: c.asked, joinKey: c.key, keys: c.keys, origin: c.origin(), controls: c.controls,
 		span: c.spanContext(), tenant: c.tenant(), fallback: b.isComplete(policy.StaleOnError), filling: true,
 		about: policy.Request{
 			Method: c.method, NoStore: c.cc.NoStore,
@@ -139,6 +139,9 @@ func (b *batch) lead(body Body, why purpose) *leader {
 			Method: c.method, Path: string(c.target.path), Query: string(c.target.query), HasQuery: c.target.hasQuery,
 			Host: string(c.target.host), Header: c.upstreamHeader(client, true), Body: body,
 		},
+	}
+	if c.table.shares {
+		l.caller = c.caller()
 	}
 	l.req.Header["Accept-Encoding"] = []string{"identity"} // it is taken apart
 	l.keys.headers = variantHeaders(client)
@@ -261,7 +264,7 @@ func (x *itemFetch) entriesOf(head *answerHead, body []byte) []*store.Entry {
 		}
 		entries[i] = &store.Entry{
 			Status: http.StatusOK, Header: fields, Tags: l.controls.tagsOf(head.fields), Lifetime: head.decision.Lifetime,
-			Body: body, Length: int64(len(body)), UpstreamTime: took, Source: "flight",
+			Asked: l.asked, Body: body, Length: int64(len(body)), UpstreamTime: took, Source: "flight",
 		}
 		if usage.Known {
 			entries[i].Usage = store.Usage{Model: vectors[i].Model, In: shares[i]}
