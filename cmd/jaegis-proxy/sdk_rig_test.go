@@ -29,18 +29,12 @@ type sdkRig struct {
 	tap   *tap
 }
 
-// sdkRoutes cache all but files.
-const sdkRoutes = `
-routes:
-  - {name: files, match: {path: /v1/files*}, freshness: origin}
-  - {name: all, match: {path: /*}, ttl: 1h, override_no_store: true}
-`
-
-// startSDK starts an SDK, the provider, and a proxy between them.
+// startSDK starts an SDK, the provider, and between them a proxy of which
+// nothing is configured but the upstream, with a preset.
 func startSDK(t *testing.T, module, preset string) *sdkRig {
 	t.Helper()
 	tap := startTap(t, startProvider(t))
-	p := start(t, fmt.Sprintf("upstreams: {api: {url: %q, preset: %s}}\n", tap.URL, preset)+sdkRoutes)
+	p := start(t, fmt.Sprintf("upstreams: {api: {url: %q, preset: %s}}\n", tap.URL, preset))
 	return &sdkRig{nodeSDK: startNodeSDK(t, module), proxy: p, tap: tap}
 }
 

@@ -49,3 +49,15 @@ func TestSDKsSeeErrorsAndFilesAsTheyAre(t *testing.T) {
 	f("ai, anthropic", "ai", "anthropic", "anthropic/fail")
 	f("ai, google", "ai", "gemini", "google/fail")
 }
+
+func TestAnswersThatSDKsGetCutShortAreNotStored(t *testing.T) {
+	f := func(name, module, preset string, scenarios ...string) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			startSDK(t, module, preset).passed(t, scenarios...)
+		})
+	}
+	f("openai", "openai", "openai", "chat-length", "chat-stream-length")
+	f("anthropic", "anthropic", "anthropic", "message-length", "stream-length")
+	f("ai, google", "ai", "gemini", "google/length", "google/stream-length")
+}
