@@ -142,6 +142,11 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 			return c.deliver(e, Hit)
 		}
 	}
+	if c.route.ProofTTL > 0 && c.key != c.keys.own {
+		if f := p.flights.Find(c.keys.own); f != nil { // the one that has just proven this caller
+			return p.follow(c, f, Joined)
+		}
+	}
 	if c.wantsPart() {
 		if f := p.flights.Find(c.key); f != nil { // the whole is coming, or about to be stored
 			return p.follow(c, f, Joined)
