@@ -14,7 +14,7 @@ ROUNDS="${ROUNDS:-5}"
 SECONDS_EACH="${SECONDS_EACH:-3}"
 SERVERS="${SERVERS:-barefast nginx jaegis}"
 CONNECTIONS=64
-BODIES="${BODIES:-300B 16KB 200KB}"
+BODIES="${BODIES:-300B 2KB 16KB 200KB}"
 export GOFLAGS="${GOFLAGS:-} -buildvcs=false"
 
 OUT="${OUT:-benchmarks/results}"
@@ -49,7 +49,7 @@ install_tools() {
 # below the size from which answers are kept compressed, since wrk takes none.
 make_bodies() {
 	local spec size
-	for spec in 300B:300 16KB:16384 200KB:204800; do
+	for spec in 300B:300 2KB:2048 16KB:16384 200KB:204800; do
 		size="${spec#*:}"
 		{
 			printf '{"model":"bench","temperature":0,"messages":[{"role":"user","content":"'
