@@ -12,7 +12,11 @@ import (
 // lookup answers from the store if it can, and fetches otherwise.
 func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 	generation := p.flights.Generation()
-	c.asked, c.ranged = p.now(), false
+	if c.ranged = false; c.asked.IsZero() {
+		c.asked = c.start
+	} else { // after waiting for another
+		c.asked = p.now()
+	}
 	e, state := p.find(c)
 	switch {
 	case c.route.Shadow:
