@@ -25,6 +25,7 @@ import (
 
 	"jaegis-proxy/cachekey"
 	"jaegis-proxy/internal/flight"
+	"jaegis-proxy/internal/protocol"
 	"jaegis-proxy/internal/spool"
 	"jaegis-proxy/policy"
 	"jaegis-proxy/store"
@@ -227,6 +228,11 @@ func (p *Proxy) answer(c *call) (streaming bool, err error) {
 	}
 	if !c.cached() {
 		return p.pass(c, "when")
+	}
+	if c.route.Protocol == protocol.OpenAIEmbeddings {
+		if streaming, err, done := p.embed(c); done {
+			return streaming, err
+		}
 	}
 	if err := c.deriveKey(); err != nil {
 		return p.pass(c, "no-key")
