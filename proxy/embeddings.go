@@ -225,11 +225,15 @@ func (b *batch) judge(it *item, e *store.Entry) {
 	it.state = state
 }
 
-// read takes an item's vector out of an answer to it alone; false when that is
-// not what the entry is.
+// read takes an item's vector, where it is to be joined to others, out of an
+// answer to it alone; false when that is not what the entry is.
 func (b *batch) read(it *item, e *store.Entry) bool {
 	if e.Status != http.StatusOK || len(e.Vary) > 0 || field(e.Header, "Content-Encoding") != "" {
 		return false
+	}
+	if len(b.at) == 1 { // it is the answer
+		it.entry = e
+		return true
 	}
 	body, err := identity(e)
 	if err != nil {
@@ -247,6 +251,9 @@ func (b *batch) read(it *item, e *store.Entry) bool {
 // another form: they have no place beside it in one answer. (A name that a
 // provider moves from one model to the next answers with the model's own.)
 func (b *batch) agree() {
+	if len(b.items) == 1 {
+		return
+	}
 	var newest *item
 	for _, it := range b.items {
 		if it.entry != nil && (newest == nil || it.entry.Lifetime.StoredAt.After(newest.entry.Lifetime.StoredAt)) {

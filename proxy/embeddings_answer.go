@@ -1,9 +1,6 @@
 package proxy
 
 import (
-	"context"
-	"errors"
-	"io"
 	"net/http"
 
 	"jaegis-proxy/policy"
@@ -64,16 +61,17 @@ func (b *batch) collect(x *itemFetch, own []*item) (streaming bool, err error, d
 	head, err := f.Head(c.waiting())
 	if (err != nil || c.failed(&head)) && b.isComplete(policy.StaleOnError) {
 		f.Leave()
-		c.detail = "upstream-error"
-		streaming, err = b.deliver()
-		return streaming, err, true
+		return b.deliverStale()
 	}
 	if err != nil || x.whole || head.status/100 != 2 {
 		streaming, err = c.p.follow(c, f, Miss)
 		return streaming, err, true
 	}
 	body, err := drain(c.waiting(), f, !head.decision.Store)
-	if err != nil {
+	switch {
+	case err != nil && b.isComplete(policy.StaleOnError):
+		return b.deliverStale()
+	case err != nil:
 		return false, err, true
 	}
 	<-f.Settled() // the leader only computes between the end and the verdict
@@ -92,65 +90,11 @@ func (b *batch) collect(x *itemFetch, own []*item) (streaming bool, err error, d
 	return false, nil, false
 }
 
-// drain reads a flight to its end, and gives the body when it is wanted. The
-// seat in it is given back.
-func drain(ctx context.Context, f *inFlight, wanted bool) (body []byte, err error) {
-	r := f.Reader(ctx)
-	defer r.Close()
-	for {
-		b, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return body, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if wanted {
-			body = append(body, b...)
-		}
-	}
-}
-
-// await takes what others have fetched. Items that it cannot be given stay as
-// they are. The error says that the client has left, or the proxy ends.
-func (b *batch) await(others []*item) error {
-	c := b.c
-	for _, it := range others {
-		f := it.flight
-		it.flight, it.failed = nil, true
-		_, err := drain(c.waiting(), f, false)
-		if gone := context.Cause(c.waiting()); gone != nil {
-			return gone
-		}
-		if err != nil {
-			continue
-		}
-		<-f.Settled()
-		e := f.Value()
-		head, err := f.Head(c.waiting())
-		c.keys = it.keys
-		if e == nil || err != nil || !c.mayShare(&head) || policy.Usable(e.Lifetime, &c.cc, c.p.now()) != policy.Fresh {
-			continue
-		}
-		if !b.read(it, e) {
-			continue
-		}
-		it.state, it.from, it.failed = policy.Fresh, fromOthers, false
-		if !head.came.After(c.start) { // it was there already, if not in the store
-			it.from = fromStore
-		}
-	}
-	return nil
-}
-
-// leave gives back the seats that are left.
-func (b *batch) leave() {
-	for _, it := range b.items {
-		if it.flight != nil {
-			it.flight.Leave()
-			it.flight = nil
-		}
-	}
+// deliverStale answers, for a fetch that has failed, with what there is.
+func (b *batch) deliverStale() (streaming bool, err error, done bool) {
+	b.c.detail = "upstream-error"
+	streaming, err = b.deliver()
+	return streaming, err, true
 }
 
 // passWhole sends the client's own request upstream, for it alone.
@@ -160,26 +104,6 @@ func (b *batch) passWhole(reason string) (streaming bool, err error) {
 	c.watch = nil
 	b.leave()
 	return c.p.pass(c, reason)
-}
-
-// refresh fetches stale items anew, in the background, that are about to be
-// handed out (see Proxy.refresh).
-func (b *batch) refresh(generation uint64) {
-	p := b.c.p
-	var stale []*item
-	for _, it := range b.wanted(policy.Fresh) {
-		if _, rests := p.resting.GetIfPresent(it.joinKey); !rests {
-			stale = append(stale, it)
-		}
-	}
-	if len(stale) == 0 || p.full() || !b.c.controls.stores() {
-		return
-	}
-	own, _ := b.claim(stale, false)
-	if own = b.recheck(own, generation); len(own) > 0 {
-		b.begin(own, fetchRefresh).l.f.Leave()
-	}
-	b.leave()
 }
 
 // isComplete says whether there is an entry in this state or better for every

@@ -45,52 +45,6 @@ const (
 	reasonVary  policy.Reason = "vary"  // what selects the answer is not in the items' keys
 )
 
-// claim tells the items that are to be fetched for this request from those
-// that others fetch already. Alone, it fetches all of them, and nobody waits
-// for them; so it is with those that it has waited for in vain.
-func (b *batch) claim(items []*item, alone bool) (own, others []*item) {
-	c, p := b.c, b.c.p
-	open := func() *inFlight { return p.newFlight(c, false) }
-	for _, it := range items {
-		isOwn := true
-		switch {
-		case alone || it.failed:
-			it.flight = open()
-		case c.controls.stores():
-			it.flight, isOwn = p.flights.Join(it.joinKey, open)
-		default: // others are not to wait for what is not stored
-			it.flight = p.flights.Find(it.joinKey)
-			if isOwn = it.flight == nil; isOwn {
-				it.flight = open()
-			}
-		}
-		if isOwn {
-			own = append(own, it)
-		} else {
-			others = append(others, it)
-		}
-	}
-	return own, others
-}
-
-// recheck looks the claimed items up again where flights have landed since the
-// last look-up, and calls off what is not needed (see fetch).
-func (b *batch) recheck(own []*item, generation uint64) []*item {
-	p := b.c.p
-	if p.flights.Generation() == generation {
-		return own
-	}
-	b.find(own)
-	return slices.DeleteFunc(own, func(it *item) bool {
-		if it.state != policy.Fresh {
-			return false
-		}
-		p.callOff(it.joinKey, it.flight)
-		it.flight = nil
-		return true
-	})
-}
-
 // begin sets a fetch of the items going. The caller has a seat in its leader's
 // flight. What the request was made of may outlive the call from now on.
 func (b *batch) begin(own []*item, why purpose) *itemFetch {

@@ -21,6 +21,9 @@ import (
 // batch reports the same numbers however much of it was cached, and not what
 // was paid this time (see economics).
 func (b *batch) join() *store.Entry {
+	if len(b.at) == 1 {
+		return b.items[0].entry
+	}
 	vectors := make([]protocol.Vector, len(b.at))
 	oldest, until := b.items[0].entry, b.items[0].freshUntil()
 	out := &store.Entry{Status: oldest.Status, Source: oldest.Source}
