@@ -9,7 +9,7 @@
 SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build test tools programs format vet staticcheck errorlint unit bench fuzz docker clean
+.PHONY: build test tools programs format vet staticcheck errorlint unit bench soak fuzz docker clean
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ERRORLINT   := github.com/polyfloyd/go-errorlint@v1.8.0
@@ -85,6 +85,10 @@ fuzz:
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
 		done; \
 	done <<<"$$packages"
+
+# A million requests of two tenants; about ten minutes.
+soak: tools
+	JAEGIS_REQUESTS=1000000 go test -count=1 -timeout 60m -run 'TestNoAnswerCrosses' -v ./cmd/jaegis-proxy
 
 bench:
 	benchmarks/run.sh
