@@ -35,7 +35,7 @@ func (b *batch) complete(generation uint64) (streaming bool, err error) {
 			own = b.recheck(own, generation)
 		}
 		if len(own) > 0 {
-			if streaming, err, done := b.collect(b.begin(own, fetchShared), own); done {
+			if streaming, err, done := b.collect(b.begin(own, fetchShared), own, others); done {
 				return streaming, err
 			}
 		}
@@ -56,10 +56,10 @@ const rounds = 2
 // collect takes what the fetch has brought. It is done when the client has its
 // answer: what the upstream says to all that the client asked for, or what it
 // says when it does not do as it should.
-func (b *batch) collect(x *itemFetch, own []*item) (streaming bool, err error, done bool) {
+func (b *batch) collect(x *itemFetch, own, others []*item) (streaming bool, err error, done bool) {
 	c, f := b.c, x.l.f
 	head, err := f.Head(c.waiting())
-	if (err != nil || c.failed(&head)) && b.isComplete(policy.StaleOnError) {
+	if (err != nil || c.failed(&head)) && b.canBeStale(own, others) {
 		f.Leave()
 		return b.deliverStale()
 	}
@@ -69,7 +69,7 @@ func (b *batch) collect(x *itemFetch, own []*item) (streaming bool, err error, d
 	}
 	body, err := drain(c.waiting(), f, !head.decision.Store)
 	switch {
-	case err != nil && b.isComplete(policy.StaleOnError):
+	case err != nil && b.canBeStale(own, others):
 		return b.deliverStale()
 	case err != nil:
 		return false, err, true
@@ -88,6 +88,18 @@ func (b *batch) collect(x *itemFetch, own []*item) (streaming bool, err error, d
 	}
 	b.brought, b.stored = head.fields, x.shared
 	return false, nil, false
+}
+
+// canBeStale says whether there is an entry for every item, stale or not, now
+// that the fetch of its own has failed. It waits for the others if it may
+// depend on them.
+func (b *batch) canBeStale(own, others []*item) bool {
+	for _, it := range own {
+		if it.state > policy.StaleOnError {
+			return false
+		}
+	}
+	return b.await(others) == nil && b.isComplete(policy.StaleOnError)
 }
 
 // deliverStale answers, for a fetch that has failed, with what there is.

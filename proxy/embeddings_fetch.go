@@ -124,7 +124,9 @@ func (x *itemFetch) run() {
 		l.decide(head)
 	}
 	l.f.Close(err)
-	l.account()
+	if err == nil {
+		l.account()
+	}
 	l.endSpan(err)
 	if err == nil {
 		err = x.takeApart(head)

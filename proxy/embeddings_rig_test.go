@@ -67,16 +67,21 @@ func readAsk(body []byte) (embedAsk, error) {
 	return a, nil
 }
 
+// dimensions is the length of the vectors.
+func (a *embedAsk) dimensions() int {
+	if a.Dimensions == nil {
+		return 3
+	}
+	return *a.Dimensions
+}
+
 // vector is what the API gives for item i to this caller.
 func (a *embedAsk) vector(i int, caller string) json.RawMessage {
 	var item any
 	if err := json.Unmarshal(a.items[i], &item); err != nil {
 		panic(err)
 	}
-	n := 3
-	if a.Dimensions != nil {
-		n = *a.Dimensions
-	}
+	n := a.dimensions()
 	sum := sha256.Sum256(fmt.Appendf(nil, "%#v|%s|%d|%s", item, a.Model, n, caller))
 	var numbers []string
 	var raw []byte
@@ -114,7 +119,7 @@ func (o *embedOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.bodies = append(o.bodies, string(body))
 	before := o.before
 	for i := range ask.items {
-		o.asked[fmt.Sprintf("%s|%s|%v|%s|%s", ask.items[i], ask.Model, ask.Dimensions, ask.Encoding, r.Header.Get("Authorization"))]++
+		o.asked[fmt.Sprintf("%s|%s|%d|%s|%s", ask.items[i], ask.Model, ask.dimensions(), ask.Encoding, r.Header.Get("Authorization"))]++
 	}
 	o.mu.Unlock()
 	w.Header().Set("X-Ratelimit-Remaining-Tokens", "99")
