@@ -31,7 +31,7 @@ func (l *leader) entry(head *answerHead) (*store.Entry, error) {
 	switch {
 	case head.decision.Partial != nil && !head.decision.Alone:
 		return l.combine(e)
-	case l.part != nil && l.prefix != nil && e.Length != head.length:
+	case l.completing && e.Length != head.length:
 		return nil, errPart
 	}
 	if l.ai != nil {

@@ -69,16 +69,17 @@ type leader struct {
 	started  time.Time
 	size     int64
 
-	ai        *answer    // nil when the answer is not read
-	aiSpan    trace.Span // of the upstream's answer; nil when traces are off
-	tenant    string     // whose request it was
-	caller    [sha256.Size]byte
-	would     *store.Entry // in shadow mode: what would have been given
-	joined    joiners
-	landing   *landing // of the part that is to be stored
-	fallback  bool     // what is stored may be used when the upstream fails
-	filling   bool     // begun in fills
-	confirmed bool     // the upstream says that what is stored still holds
+	ai         *answer    // nil when the answer is not read
+	aiSpan     trace.Span // of the upstream's answer; nil when traces are off
+	tenant     string     // whose request it was
+	caller     [sha256.Size]byte
+	would      *store.Entry // in shadow mode: what would have been given
+	joined     joiners
+	landing    *landing // of the part that is to be stored
+	fallback   bool     // what is stored may be used when the upstream fails
+	filling    bool     // begun in fills
+	completing bool     // prefix is the stored part, and what comes is the rest of the whole
+	confirmed  bool     // the upstream says that what is stored still holds
 }
 
 // newFlight makes a flight for the call. With abandon it ends when no client
@@ -168,7 +169,9 @@ func (l *leader) run() {
 		l.decide(head)
 	}
 	l.f.Close(err)
-	l.account()
+	if err == nil {
+		l.account()
+	}
 	l.endSpan(err)
 	if err == nil {
 		l.compare(head)
@@ -184,7 +187,7 @@ func (l *leader) run() {
 	if err != nil {
 		l.failed(err)
 	}
-	if errors.Is(err, errPart) && l.prefix != nil {
+	if errors.Is(err, errPart) && l.completing {
 		l.p.forget(l.keys.base, l.route) // it would spoil every answer that begins with it
 	}
 	l.f.Settle(e)
@@ -363,7 +366,7 @@ func (l *leader) copy(resp *Response) error {
 		}
 		l.note((*buf)[:n])
 		last := err == io.EOF // not what wraps it: that is a cut
-		if l.prefix != nil && (l.size > resp.Length || last && l.size < resp.Length) {
+		if l.completing && (l.size > resp.Length || last && l.size < resp.Length) {
 			return errPart
 		}
 		if n > 0 || last {

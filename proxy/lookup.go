@@ -17,6 +17,7 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 	} else { // after waiting for another
 		c.asked = p.now()
 	}
+	c.stored, c.fallback = nil, nil
 	e, state := p.find(c)
 	switch {
 	case c.route.Shadow:

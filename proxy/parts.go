@@ -128,7 +128,7 @@ func (l *leader) complete(resp *Response) {
 	ofThePart(resp.Header)
 	resp.Header.Del("Content-Range")
 	resp.Status, resp.Length = http.StatusOK, have.Size
-	l.prefix = l.part.Body
+	l.prefix, l.completing = l.part.Body, true
 }
 
 // errPart is an answer that has not the length that its head tells.

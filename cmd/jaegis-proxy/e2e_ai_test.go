@@ -329,3 +329,28 @@ func TestOnlyDeterministicRequestsAreCachedWhereARouteSaysSo(t *testing.T) {
 		}
 	}
 }
+
+// An answer that is too large to be held back goes on as it comes, whole, and
+// is judged at its end.
+func TestALargeAnswerIsNotHeldBack(t *testing.T) {
+	u := serveProvider(t)
+	body := `{"model":"m","choices":[{"index":0,"message":{"content":"` + strings.Repeat("x", 9<<20) + `"},"finish_reason":"stop"}]}`
+	u.set(func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("Content-Type", "application/json")
+		if r.Header.Get("Recording") == "sized" {
+			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		}
+		fmt.Fprint(w, body)
+		return true
+	})
+	p := startAI(t, u, "")
+	for _, how := range []string{"sized", "chunked"} {
+		for i := range 2 {
+			resp, got := ask(t, "POST", p.URL+"/chat", "{}", "Authorization", "Bearer k", "Content-Type", "application/json", "Recording", how)
+			want(t, resp, []string{"MISS", "HIT"}[i])
+			if got != body {
+				t.Errorf("%s, time %d: %d bytes of %d", how, i, len(got), len(body))
+			}
+		}
+	}
+}
