@@ -74,32 +74,15 @@ func (b *batch) begin(own []*item, why purpose) *itemFetch {
 	return x
 }
 
-// lead makes a leader for a request with this body, as start does.
+// lead makes a leader for a request with this body.
 func (b *batch) lead(body Body, why purpose) *leader {
 	c, p := b.c, b.c.p
-	client := c.snapshot()
 	if err := c.deriveKey(); err != nil {
 		panic("BUG: " + err.Error()) // those of its items could be derived
 	}
-	l := &leader{
-		p: p, f: p.newFlight(c, c.route.CancelAbandoned && why != fetchRefresh), route: c.route, table: c.table,
-		why: why, id: c.id.String(), asked: c.asked, joinKey: c.key, keys: c.keys, origin: c.origin(), controls: c.controls,
-		span: c.spanContext(), tenant: c.tenant(), fallback: b.isComplete(policy.StaleOnError), filling: true,
-		about: policy.Request{
-			Method: c.method, NoStore: c.cc.NoStore,
-			Credential: c.hasCredential(true), Authorization: c.head.flags.has(hasAuthorization) || c.hasCredential(false),
-		},
-		req: &Request{
-			Method: c.method, Path: string(c.target.path), Query: string(c.target.query), HasQuery: c.target.hasQuery,
-			Host: string(c.target.host), Header: c.upstreamHeader(client, true), Body: body,
-		},
-	}
-	if c.table.shares {
-		l.caller = c.caller()
-	}
+	l := p.newLeader(c, p.newFlight(c, c.route.CancelAbandoned && why != fetchRefresh), why, body)
+	l.fallback = b.isComplete(policy.StaleOnError)
 	l.req.Header["Accept-Encoding"] = []string{"identity"} // it is taken apart
-	l.keys.headers = variantHeaders(client)
-	p.fills.begin(l.keys.base)
 	return l
 }
 

@@ -105,17 +105,33 @@ const (
 
 // start sets a leader going for the call's flight.
 func (p *Proxy) start(c *call, f *inFlight, why purpose) {
+	l := p.newLeader(c, f, why, c.takeBody())
+	if why != fetchRefresh {
+		if c.herald = c.newHerald(); c.herald != nil {
+			l.req.Interim = c.herald.tell
+		}
+	}
+	p.leaders.Add(1)
+	p.fetching.Add(1)
+	go l.run()
+}
+
+// newLeader makes a leader of a request like the call's, with this body. It
+// counts in fills from now on.
+func (p *Proxy) newLeader(c *call, f *inFlight, why purpose, body Body) *leader {
 	client := c.snapshot()
 	l := &leader{
-		p: p, f: f, route: c.route, why: why, id: c.id.String(), asked: c.asked, joinKey: c.key, keys: c.keys, origin: c.origin(), controls: c.controls, sign: c.signpost, stored: c.stored, part: c.part, fallback: c.fallback != nil, table: c.table,
-		span: c.spanContext(), tenant: c.tenant(), would: c.would,
+		p: p, f: f, route: c.route, table: c.table, why: why, id: c.id.String(), asked: c.asked,
+		joinKey: c.key, keys: c.keys, origin: c.origin(), controls: c.controls, sign: c.signpost,
+		stored: c.stored, part: c.part, would: c.would, fallback: c.fallback != nil,
+		span: c.spanContext(), tenant: c.tenant(), filling: why != fetchPass,
 		about: policy.Request{
 			Method: c.method, NoStore: c.cc.NoStore, Range: c.ranged,
 			Credential: c.hasCredential(true), Authorization: c.head.flags.has(hasAuthorization) || c.hasCredential(false),
 		},
 		req: &Request{
 			Method: c.method, Path: string(c.target.path), Query: string(c.target.query), HasQuery: c.target.hasQuery,
-			Host: string(c.target.host), Header: c.upstreamHeader(client, why != fetchPass), Body: c.takeBody(),
+			Host: string(c.target.host), Header: c.upstreamHeader(client, why != fetchPass), Body: body,
 		},
 	}
 	if c.table.shares && c.route.Key != nil {
@@ -128,18 +144,10 @@ func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 	if why == fetchPost {
 		l.keys.headers, l.about.URI = ofTarget{l.keys.headers}, l.targetURI()
 	}
-	if why != fetchRefresh {
-		if c.herald = c.newHerald(); c.herald != nil {
-			l.req.Interim = c.herald.tell
-		}
-	}
-	l.filling = why != fetchPass
 	if l.filling {
 		p.fills.begin(l.keys.base)
 	}
-	p.leaders.Add(1)
-	p.fetching.Add(1)
-	go l.run()
+	return l
 }
 
 // full says whether as many fetches are under way as there may be. They may
