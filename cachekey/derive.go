@@ -189,6 +189,9 @@ func (s *scratch) caller(rule *Rule, req *Request) []byte {
 			s.macIn = appendField(s.macIn, tagHeaderValue, v)
 		}
 	}
+	if req.Tenant != "" {
+		s.macIn = appendField(s.macIn, tagNamespace, req.Tenant)
+	}
 	if names := rule.prepared.queryCaller; len(names) > 0 {
 		for pair := range bytes.SplitSeq(req.Query, []byte{'&'}) {
 			if s.isIgnored(pair, names) {

@@ -76,6 +76,7 @@ type Body struct {
 
 // Request is what a key is made from. Derive keeps none of it.
 type Request struct {
+	Tenant   string // whose request it is, where the proxy knows that; it identifies the caller with what else does
 	Method   []byte
 	Upstream string // what tells this upstream from others: its base URL
 	Host     []byte // the effective host the upstream will see; empty when it always is the upstream's own

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"bytes"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,13 +31,17 @@ const heldBack = 4 << 20
 
 // readAnswer has the answer read as what the route's protocol says that it is.
 func (l *leader) readAnswer(resp *Response, head *answerHead) {
+	if l.route.readsAnswers() && head.decision.Store && resp.Status/100 != 2 {
+		head.decision.Store, head.decision.Reason = false, policy.ReasonStatus
+		l.p.metrics.notStored(l.route, policy.ReasonStatus)
+	}
 	if !l.route.readsAnswers() || resp.Status/100 != 2 || l.about.Method == "HEAD" {
 		return
 	}
 	contentType := resp.Header.Get("Content-Type")
 	l.ai = &answer{
 		reader: protocol.NewReader(l.route.Protocol, contentType),
-		stream: isStream(contentType), began: l.p.now(),
+		stream: isStream(contentType) || protocol.ReadRequest(l.route.Protocol, l.req.Path, l.req.Body.bytes).Stream, began: l.p.now(),
 	}
 	if resp.Header.Get("Content-Encoding") != "" && head.decision.Store { // asked for without: what cannot be read cannot be judged
 		head.decision.Store, head.decision.Reason = false, reasonCoded
@@ -86,6 +92,9 @@ func (l *leader) takeIn(resp *Response, head *answerHead) error {
 		if err != nil {
 			return err
 		}
+		if len(bytes.TrimSpace(l.prefix)) == 0 { // sent to keep the connection alive: the client is to see that too
+			return nil
+		}
 	}
 	return nil
 }
@@ -109,11 +118,39 @@ func (l *leader) decide(head *answerHead) {
 
 // gate says why the answer must not be stored; empty when it may.
 func (l *leader) gate() policy.Reason {
+	if l.route.Protocol == protocol.OpenAIEmbeddings && l.ai.whole && !l.answersBatch() {
+		return reasonItems
+	}
 	a := l.ai.reader.Answer()
 	return l.route.Gates.Judge(&policy.Answer{
 		Whole: a.Whole, Error: a.Error, Finish: a.Finish, HasFinish: a.HasFinish,
 		BadToolArguments: a.BadToolArguments, Empty: a.Empty,
 	})
+}
+
+// answersBatch says whether an answer has a vector for each input that was
+// asked for, as far as those can be told.
+func (l *leader) answersBatch() bool {
+	split, ok := protocol.SplitBatch(l.route.Protocol, l.req.Body.bytes)
+	if !ok {
+		return true
+	}
+	all := make([]int, split.Len())
+	for i := range all {
+		all[i] = i
+	}
+	_, err := split.Take(all, l.prefix)
+	return err == nil
+}
+
+// ofThatRequest says whether a field of an AI answer speaks of the request that
+// fetched it, and not of the answer: it is not stored.
+func ofThatRequest(name string) bool {
+	switch name {
+	case "Retry-After", "Openai-Organization", "Openai-Project", "Anthropic-Organization-Id":
+		return true
+	}
+	return strings.HasPrefix(name, "X-Ratelimit-") || strings.HasPrefix(name, "Anthropic-Ratelimit-")
 }
 
 // usage is what the answer took.
@@ -149,14 +186,19 @@ func (j *joiners) end() map[string]int {
 	return by
 }
 
-// account counts what the answer cost, and what it saved those who joined.
-func (l *leader) account() {
+// account counts what the answer cost and, unless it was a failure, what it
+// saved those who joined.
+func (l *leader) account(failed bool) {
 	took := l.p.now().Sub(l.started)
 	u := l.usage()
 	if l.why != fetchPass || u != (store.Usage{}) {
 		l.p.savings.spent(l.route.Name, l.tenant, u, took)
 	}
-	for tenant, n := range l.joined.end() {
+	joined := l.joined.end()
+	if l.ai != nil && l.ai.refused == policy.ReasonAnswerError || failed {
+		joined = nil // there was nothing to save
+	}
+	for tenant, n := range joined {
 		for range n {
 			l.p.savings.saved(l.route.Name, tenant, u, took)
 		}

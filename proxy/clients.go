@@ -2,8 +2,12 @@ package proxy
 
 import (
 	"crypto/sha256"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
+
+	"jaegis-proxy/cachekey"
 )
 
 // Client is somebody whose key the proxy itself knows: it gets the upstream's
@@ -35,6 +39,8 @@ var clientHeaders = [...]string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog
 
 var errUnknownClient = &refusal{http.StatusUnauthorized, "unknown_client", "the key is none that this proxy knows; send a key from its clients where the provider's key would go", false}
 
+var errKeyInQuery = &refusal{http.StatusBadRequest, "key_in_query", "send the key of this proxy in a header, such as Authorization: Bearer, and not in the query, which goes upstream and into logs", false}
+
 // identify finds out which client it is. Where the upstream's own credential is
 // put in, nobody else gets it: once there are known clients, all others are
 // refused.
@@ -43,14 +49,16 @@ func (c *call) identify() *refusal {
 	if len(known) == 0 {
 		return nil
 	}
+	for pair := range strings.SplitSeq(string(c.target.query), "&") {
+		if _, value, _ := strings.Cut(pair, "="); value != "" && c.table.isClientKey(value) {
+			return errKeyInQuery
+		}
+	}
 	for _, name := range clientHeaders {
 		if c.head.names&nameBit(name) == 0 {
 			continue
 		}
-		value := string(c.ctx.Request.Header.Peek(name))
-		if scheme, token, ok := strings.Cut(value, " "); ok && strings.EqualFold(scheme, "Bearer") {
-			value = strings.TrimLeft(token, " ")
-		}
+		value := keyIn(string(c.ctx.Request.Header.Peek(name)))
 		if client := known[sha256.Sum256([]byte(value))]; client != nil && value != "" {
 			c.client, c.clientHeader = client, name
 			return nil
@@ -70,38 +78,50 @@ func (c *call) tenant() string {
 	return c.client.Tenant
 }
 
-// ofClient shows the headers of a known client's request: its tenant stands in
-// the place of all credentials, in a form that no header can have.
-type ofClient struct {
-	keyHeaders
-	tenant string
+// hidden shows headers without those that are not to count: of a known
+// client's request the one that its key came in, and those that the upstream
+// gets from us.
+type hidden struct {
+	cachekey.Headers
+	names []string
 }
 
 // Values implements cachekey.Headers.
-func (o ofClient) Values(name string) [][]byte {
-	for i, h := range o.c.route.credentials() {
-		if !strings.EqualFold(h, name) {
-			continue
-		}
-		if i == 0 {
-			return [][]byte{append([]byte{0}, o.tenant...)}
-		}
-		if strings.EqualFold(name, o.c.clientHeader) {
+func (h hidden) Values(name string) [][]byte {
+	for _, n := range h.names {
+		if strings.EqualFold(n, name) {
 			return nil
 		}
 	}
-	return o.keyHeaders.Values(name)
+	return h.Headers.Values(name)
 }
 
-// injecting says whether the fields that are put into requests hold a
-// credential.
-func injecting(headers map[string]string) bool {
-	for name := range headers {
-		for _, h := range clientHeaders {
-			if strings.EqualFold(name, h) {
-				return true
-			}
-		}
+// counting gives the headers of the call's request as they count.
+func (c *call) counting(h cachekey.Headers) cachekey.Headers {
+	if c.client == nil {
+		return h
 	}
-	return false
+	return hidden{h, append(slices.Collect(maps.Keys(c.route.Upstream.o.Headers)), c.clientHeader)}
+}
+
+// keyHeaders are the request's headers as package cachekey is to see them.
+func (c *call) keyHeaders() cachekey.Headers {
+	if c.client == nil {
+		return keyHeaders{c}
+	}
+	return c.counting(keyHeaders{c})
+}
+
+// isClientKey says whether a value is the key of a known client, which is not
+// to reach an upstream.
+func (t *Table) isClientKey(value string) bool {
+	return len(t.clients) > 0 && t.clients[sha256.Sum256([]byte(keyIn(value)))] != nil
+}
+
+// keyIn gives the key in the value of a field.
+func keyIn(value string) string {
+	if scheme, token, ok := strings.Cut(value, " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimLeft(token, " ")
+	}
+	return value
 }

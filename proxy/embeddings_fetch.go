@@ -108,7 +108,7 @@ func (x *itemFetch) run() {
 	}
 	l.f.Close(err)
 	if err == nil {
-		l.account()
+		l.account(head.status/100 != 2)
 	}
 	l.endSpan(err)
 	if err == nil {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"jaegis-proxy/cachekey"
 	"jaegis-proxy/internal/encoding"
 	"jaegis-proxy/store"
 )
@@ -62,7 +61,7 @@ func (c *call) upstreamHeader(client http.Header, shared bool) http.Header {
 	for name, values := range client {
 		switch {
 		case hopByHop(name), slices.Contains(listed, strings.ToLower(name)) && !c.survives(name):
-		case name == c.clientHeader, strings.HasPrefix(name, controlPrefix):
+		case c.client != nil && slices.ContainsFunc(values, c.table.isClientKey), strings.HasPrefix(name, controlPrefix):
 		case c.ranged && (name == "Range" || name == "If-Range"):
 			out[name] = values
 		case shared && (conditional(name) || name == "Accept-Encoding"):
@@ -71,7 +70,7 @@ func (c *call) upstreamHeader(client http.Header, shared bool) http.Header {
 			out[name] = values
 		}
 	}
-	if shared {
+	if shared || c.route.readsAnswers() {
 		out["Accept-Encoding"] = []string{c.upstreamCoding()}
 	}
 	if out["X-Request-Id"] == nil {
@@ -177,14 +176,6 @@ func field(fields []store.Field, name string) string {
 		}
 	}
 	return ""
-}
-
-// keyHeaders are the request's headers as package cachekey is to see them.
-func (c *call) keyHeaders() cachekey.Headers {
-	if c.client != nil {
-		return ofClient{keyHeaders{c}, c.client.Tenant}
-	}
-	return keyHeaders{c}
 }
 
 // keyHeaders shows a request's headers to package cachekey.

@@ -64,7 +64,7 @@ func (l *leader) invalidateURI(uri []byte) {
 	if refused != nil {
 		return
 	}
-	route, keys, err := l.table.keysOfGET(&t, l.keys.headers)
+	route, keys, err := l.table.keysOfGET(&t, l.keys.headers, l.tenant)
 	if route == nil || err != nil {
 		return
 	}
@@ -73,14 +73,14 @@ func (l *leader) invalidateURI(uri []byte) {
 
 // keysOfGET gives the keys of a GET for the target, with these headers. The
 // route is nil when such an answer is not stored.
-func (t *Table) keysOfGET(at *target, headers cachekey.Headers) (*Route, selection, error) {
+func (t *Table) keysOfGET(at *target, headers cachekey.Headers, tenant string) (*Route, selection, error) {
 	route := t.find([]byte("GET"), at.host, at.path)
 	if route == nil || !route.cacheable("GET") {
 		return nil, selection{}, nil
 	}
 	keys, err := t.keys(route, &cachekey.Request{
 		Method: []byte("GET"), Upstream: route.Upstream.identity, Host: route.upstreamHost(at),
-		Path: at.keyPath(), Query: at.query, Headers: ofTarget{headers},
+		Path: at.keyPath(), Query: at.query, Headers: ofTarget{headers}, Tenant: tenant,
 	})
 	return route, keys, err
 }

@@ -140,7 +140,7 @@ func (p *Proxy) newLeader(c *call, f *inFlight, why purpose, body Body) *leader 
 	if l.asked.IsZero() {
 		l.asked = c.start
 	}
-	l.keys.headers = variantHeaders(client)
+	l.keys.headers = c.counting(variantHeaders(client))
 	if why == fetchPost {
 		l.keys.headers, l.about.URI = ofTarget{l.keys.headers}, l.targetURI()
 	}
@@ -175,10 +175,11 @@ func (l *leader) run() {
 	head, err := l.fetch()
 	if err == nil && l.ai != nil {
 		l.decide(head)
+		l.prove(head)
 	}
 	l.f.Close(err)
 	if err == nil {
-		l.account()
+		l.account(head.status/100 != 2)
 	}
 	l.endSpan(err)
 	if err == nil {
@@ -244,7 +245,7 @@ func (l *leader) fetch() (head *answerHead, err error) {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }() // the body's end was seen by reading it
-	l.prove(resp)
+	l.refuted(resp)
 	if resp.Header.Get("Date") == "" { // RFC 9110, section 6.6.1
 		resp.Header.Set("Date", l.p.now().UTC().Format(http.TimeFormat))
 	}
@@ -256,6 +257,9 @@ func (l *leader) fetch() (head *answerHead, err error) {
 		l.readAnswer(resp, head)
 		if err := l.takeIn(resp, head); err != nil {
 			return nil, err
+		}
+		if l.ai == nil || l.ai.whole {
+			l.prove(head)
 		}
 	}
 	l.f.Start(*head, resp.Length, !head.decision.Store && !l.route.Shadow)
@@ -298,7 +302,8 @@ func (l *leader) judge(resp *Response) *answerHead {
 	case d.Store && resp.Status == http.StatusPartialContent && resp.Header.Get("Content-Encoding") != "":
 		d.Store, d.Reason = false, policy.ReasonPartial // asked for without: it may not be for those who ask next
 	}
-	if l.stored != nil && l.route.forAll != nil && l.about.Method != "HEAD" && !d.Store && replaced(head.status) {
+	if origin := l.route.Rule.Freshness == policy.FreshnessOrigin; origin && l.stored != nil && l.about.Method != "HEAD" &&
+		!d.Store && d.Reason != reasonRequest && replaced(head.status) {
 		l.p.forget(l.keys.base, l.route)
 	}
 	head.at = l.place(&d)
@@ -313,11 +318,15 @@ func (l *leader) judge(resp *Response) *answerHead {
 	if l.why != fetchPost {
 		l.remember(&d)
 	}
+	if l.route.ProofTTL > 0 && !d.Store {
+		head.decision.Share = false // a refusal may speak of one caller's account
+	}
 	return head
 }
 
 // replaced says whether an answer that is not stored tells that what is stored
-// is no more, where answers themselves say how they are to be kept. (A refusal or an error may be due to the request that got it.)
+// is no more, where answers themselves say how they are to be kept. (A refusal
+// or an error may be due to the request that got it.)
 func replaced(status int) bool { return status < 400 || status == 404 || status == 410 }
 
 // reasonTooLarge is why an answer above the route's bound is not stored.

@@ -24,7 +24,7 @@ func (c *call) answersGET() bool {
 			return false
 		}
 	}
-	route, keys, err := c.table.keysOfGET(&c.target, c.keyHeaders())
+	route, keys, err := c.table.keysOfGET(&c.target, c.keyHeaders(), c.tenant())
 	if route != c.route || err != nil {
 		return false
 	}

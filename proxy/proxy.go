@@ -249,6 +249,7 @@ func (c *call) deriveKey() error {
 		Path:     c.target.keyPath(),
 		Query:    c.target.query,
 		Headers:  c.keyHeaders(),
+		Tenant:   c.tenant(),
 		Body:     c.keyBody(),
 	}
 	var err error
@@ -268,6 +269,9 @@ func (t *Table) keys(route *Route, req *cachekey.Request) (selection, error) {
 	if route.ProofTTL > 0 || route.Rule.PerCaller {
 		s.all, err = t.deriver.Derive(route.forAll, req)
 	}
+	if route.ProofTTL > 0 && req.Tenant != "" { // tenants share nothing
+		s.all = cachekey.Variant(s.all, []string{"@tenant"}, tenantName(req.Tenant))
+	}
 	s.base = s.all
 	if err == nil && route.ProofTTL == 0 && !route.plain(req) {
 		s.base, err = t.deriver.Derive(route.forAll, &cachekey.Request{
@@ -276,6 +280,12 @@ func (t *Table) keys(route *Route, req *cachekey.Request) (selection, error) {
 	}
 	return s, err
 }
+
+// tenantName shows a tenant.
+type tenantName string
+
+// Values implements cachekey.Headers.
+func (t tenantName) Values(string) [][]byte { return [][]byte{[]byte(t)} }
 
 // plain says whether nothing of the request but its URI is in the key for all
 // callers. It may be false where that is so.

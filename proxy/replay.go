@@ -21,7 +21,7 @@ type Pace struct {
 func isStream(contentType string) bool {
 	essence, _, _ := strings.Cut(strings.ToLower(contentType), ";")
 	switch strings.TrimSpace(essence) {
-	case "text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl":
+	case "text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/stream+json":
 		return true
 	}
 	return false

@@ -51,7 +51,7 @@ type Upstream struct {
 	o         UpstreamOptions
 	base      *url.URL
 	identity  string // what tells its answers from those of others: its URL and what is put into requests
-	injects   bool   // what is put into requests is a credential
+	injects   bool   // something is put into requests, which may be a credential
 	transport *http.Transport
 	forwarded bool // requests go to a forward proxy as they are: not in a tunnel
 }
@@ -73,7 +73,7 @@ func NewUpstream(o UpstreamOptions) (*Upstream, error) {
 	}
 	config := &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12}
 	dialer := newUpstreamDialer(base, o.ConnectTimeout, config.Clone()) // the transport adds to its own
-	u := &Upstream{o: o, base: base, identity: identity, injects: injecting(o.Headers), forwarded: isForwarded(base)}
+	u := &Upstream{o: o, base: base, identity: identity, injects: len(o.Headers) > 0, forwarded: isForwarded(base)}
 	u.transport = &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            dialer.plain,

@@ -20,6 +20,9 @@ type When struct {
 // cached says whether the route's condition on requests holds.
 func (c *call) cached() bool {
 	w := &c.route.When
+	if c.route.Protocol == protocol.Gemini && !repeatable(c.target.path) {
+		return false
+	}
 	if w.When == (policy.When{}) && len(w.Without) == 0 {
 		return true
 	}
@@ -34,6 +37,17 @@ func (c *call) cached() bool {
 	}
 	r := protocol.ReadRequest(c.route.Protocol, string(c.target.path), c.body.bytes)
 	return w.Holds(r.HasTemperature, r.Temperature, r.HasSeed)
+}
+
+// repeatable says whether a path of the Gemini API names an operation that asks
+// and answers, and not one that begins a job or changes something.
+func repeatable(path []byte) bool {
+	_, operation, _ := bytes.Cut(path[bytes.LastIndexByte(path, '/')+1:], []byte{':'})
+	switch string(operation) {
+	case "generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents", "generateText", "embedText", "batchEmbedText":
+		return true
+	}
+	return false
 }
 
 // hasAny says whether a JSON text has one of the members, other than as null or
