@@ -131,8 +131,8 @@ func TestOnlyGoodAnswersAreKept(t *testing.T) {
 	f("/messages", "anthropic-thinking.sse", "")
 	f("/messages", "anthropic-tools.json", "")
 	f("/messages", "anthropic-error.sse", "answer-error")
-	f("/gemini", "gemini-text.sse", "")
-	f("/gemini", "gemini-safety.json", "finish-content-filter")
+	f("/gemini/m:streamGenerateContent", "gemini-text.sse", "")
+	f("/gemini/m:generateContent", "gemini-safety.json", "finish-content-filter")
 	f("/ollama", "ollama-chat.ndjson", "")
 	f("/ollama", "ollama-error.ndjson", "answer-error")
 }
