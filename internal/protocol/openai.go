@@ -45,6 +45,8 @@ func (o *outcome) choice(d *doc, position int64) {
 			}
 		case "finish_reason":
 			finish = d.word()
+		case "error": // how a gateway says that one choice broke off
+			o.failed(d)
 		case "text":
 			o.content = d.filled() || o.content
 		case "message", "delta":

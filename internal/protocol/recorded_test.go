@@ -102,6 +102,7 @@ func recordings() []recording {
 		{file: "chat-function-call.json", want: whole(gpt41, used, "function_call")},
 		{file: "chat-length.json", want: whole(gpt41, used, "length")},
 		{file: "chat-empty.json", want: whole(gpt41, used, "stop").empty()},
+		{file: "chat-choice-error.json", want: whole("m-1", Usage{Known: true, Input: 3, Output: 1}, "stop").failed("502")},
 		{file: "chat-error.json", want: whole("", none).empty().failed("tokens")},
 
 		{file: "responses-text.sse", want: whole(gpt5, responses, "completed")},
