@@ -143,11 +143,28 @@ func (l *leader) answersBatch() bool {
 	return err == nil
 }
 
+// withoutCookies takes the cookies off an answer that is read: they are of
+// whoever guards the API, no SDK wants them, and nobody may be given another's.
+// What it gives is for the one client of shadow mode, who gets what there would
+// be without us.
+func (l *leader) withoutCookies(resp *Response) (back []store.Field) {
+	if l.why == fetchPass || !l.route.readsAnswers() {
+		return nil
+	}
+	if l.route.Shadow {
+		for _, v := range resp.Header["Set-Cookie"] {
+			back = append(back, store.Field{Name: "Set-Cookie", Value: v})
+		}
+	}
+	resp.Header.Del("Set-Cookie")
+	return back
+}
+
 // ofThatRequest says whether a field of an AI answer speaks of the request that
 // fetched it, and not of the answer: it is not stored.
 func ofThatRequest(name string) bool {
 	switch name {
-	case "Retry-After", "Openai-Organization", "Openai-Project", "Anthropic-Organization-Id":
+	case "Set-Cookie", "Retry-After", "Openai-Organization", "Openai-Project", "Anthropic-Organization-Id":
 		return true
 	}
 	return strings.HasPrefix(name, "X-Ratelimit-") || strings.HasPrefix(name, "Anthropic-Ratelimit-")

@@ -268,13 +268,12 @@ func (l *leader) fetch() (head *answerHead, err error) {
 
 // judge gives the verdict on the answer's head.
 func (l *leader) judge(resp *Response) *answerHead {
-	if l.why != fetchPass && l.route.readsAnswers() {
-		resp.Header.Del("Set-Cookie") // of whoever guards the API; no SDK wants it, and nobody may be given another's
-	}
+	cookies := l.withoutCookies(resp)
 	head := &answerHead{status: resp.Status, fields: endToEnd(resp.Header), length: resp.Length, at: place{key: l.keys.base}, asked: l.asked, came: l.p.now()}
 	if l.about.Method == "HEAD" || resp.Status == 204 || resp.Status == 304 {
 		head.length = contentLength(resp)
 	}
+	head.fields = append(head.fields, cookies...)
 	late := false
 	switch {
 	case l.why == fetchPass:
