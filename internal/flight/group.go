@@ -42,17 +42,15 @@ func (g *Group[K, H, V]) Find(key K) *Flight[H, V] {
 	return nil
 }
 
-// Offer lets others join the flight under the key, if there is none there. The
-// duties of a leader towards the group come with that.
+// Offer lets others join the flight under the key, in the place of one that is
+// there. The duties of a leader towards the group come with that.
 func (g *Group[K, H, V]) Offer(key K, f *Flight[H, V]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.flights == nil {
 		g.flights = map[K]*Flight[H, V]{}
 	}
-	if g.flights[key] == nil {
-		g.flights[key] = f
-	}
+	g.flights[key] = f
 }
 
 // Forget takes the flight out of the group, if it is the key's flight still.

@@ -167,3 +167,34 @@ func TestWhatIsStoredIsNotFetchedAgain(t *testing.T) {
 		}
 	}
 }
+
+func TestAnOfferedFlightTakesThePlaceOfAnOlderOne(t *testing.T) {
+	var g Group[string, string, int]
+	open := func() *testFlight { return newFlight(roomy(), 0) }
+	older, leader := g.Join("k", open)
+	if !leader {
+		t.Fatal("no leader")
+	}
+	newer := open()
+	g.Offer("k", newer)
+	if f, leader := g.Join("k", open); f != newer || leader {
+		t.Errorf("joined %p as leader %v, want %p", f, leader, newer)
+	}
+	if f := g.Find("k"); f != newer {
+		t.Errorf("found %p, want %p", f, newer)
+	}
+	g.Forget("k", older)
+	if f := g.Find("k"); f != newer {
+		t.Error("the older one's end took the newer one away")
+	}
+	g.Forget("k", newer)
+	if f := g.Find("k"); f != nil {
+		t.Errorf("found %p after its end", f)
+	}
+	for _, f := range []*testFlight{older, newer} {
+		f.Close(nil)
+		f.Settle(0)
+		f.Leave()
+		f.Done()
+	}
+}
