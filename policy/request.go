@@ -41,12 +41,6 @@ func Usable(l Lifetime, d *Directives, now time.Time) State {
 	return state
 }
 
-// UsableOnceValidated is Usable for an answer of which it is known that it may
-// be untrue by now.
-func UsableOnceValidated(l Lifetime, _ *Directives, now time.Time) State {
-	return Usable(l, &Directives{NoCache: true}, now)
-}
-
 // onError is the state of a stale answer for a request that says how stale it
 // may be when the upstream fails: within that, or not.
 func onError(l Lifetime, state State, within bool) State {

@@ -210,11 +210,7 @@ func (b *batch) judge(it *item, e *store.Entry) {
 	if c.route.forAll != nil && c.p.untrue(it.keys.base, e.Asked) {
 		return
 	}
-	usable := policy.Usable
-	if c.p.regrouped(c, e) {
-		usable = policy.UsableOnceValidated
-	}
-	state := usable(e.Lifetime, &c.cc, c.start)
+	state := c.usable(e, c.p.regrouped(c, e))
 	if state > policy.StaleOnError {
 		return
 	}

@@ -49,14 +49,8 @@ func (c *call) origin() origin {
 
 // mark is the key of a group's mark.
 func (o origin) mark(tag string) cachekey.Key {
-	return cachekey.Variant(cachekey.Key{Namespace: "groups"}, []string{"@group"}, groupName{o.upstream, o.host, tag})
+	return cachekey.Variant(cachekey.Key{Namespace: "groups"}, []string{"@group"}, shown(toBytes([]string{o.upstream, o.host, tag})))
 }
-
-// groupName shows what makes up the key of a mark.
-type groupName [3]string
-
-// Values implements cachekey.Headers.
-func (g groupName) Values(string) [][]byte { return toBytes(g[:]) }
 
 // markTTL is longer than any answer is kept.
 const markTTL = 2 * 365 * 24 * time.Hour

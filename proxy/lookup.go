@@ -64,21 +64,27 @@ func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 	if e == nil || len(e.Vary) > 0 || e.Status < 200 || e.Status > 599 || c.route.forAll != nil && p.untrue(c.keys.base, e.Asked) {
 		return nil, policy.Expired
 	}
-	usable := policy.Usable
-	if c.regrouped = p.regrouped(c, e); c.regrouped {
-		usable = policy.UsableOnceValidated
-	}
+	c.regrouped = p.regrouped(c, e)
+	state := c.usable(e, c.regrouped)
 	if e.Status == http.StatusPartialContent {
-		return c.usePart(e, usable(e.Lifetime, &c.cc, c.start))
+		return c.usePart(e, state)
 	}
 	if c.mustNotDecode(e.Header) {
 		return nil, policy.Expired
 	}
-	state := usable(e.Lifetime, &c.cc, c.start)
 	if c.forward = "stale"; !c.regrouped && e.Lifetime.At(c.start) == policy.Fresh {
 		c.forward = "request"
 	}
 	return e, state
+}
+
+// usable says in which state an entry is for this request, given whether one of
+// its groups was invalidated.
+func (c *call) usable(e *store.Entry, regrouped bool) policy.State {
+	if regrouped {
+		return policy.Usable(e.Lifetime, &policy.Directives{NoCache: true}, c.start)
+	}
+	return policy.Usable(e.Lifetime, &c.cc, c.start)
 }
 
 // getBase gives what lies under the call's base key: a signpost, or an answer

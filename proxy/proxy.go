@@ -270,22 +270,16 @@ func (t *Table) keys(route *Route, req *cachekey.Request) (selection, error) {
 		s.all, err = t.deriver.Derive(route.forAll, req)
 	}
 	if route.ProofTTL > 0 && req.Tenant != "" { // tenants share nothing
-		s.all = cachekey.Variant(s.all, []string{"@tenant"}, tenantName(req.Tenant))
+		s.all = cachekey.Variant(s.all, []string{"@tenant"}, shown{[]byte(req.Tenant)})
 	}
 	s.base = s.all
 	if err == nil && route.ProofTTL == 0 && !route.plain(req) {
 		s.base, err = t.deriver.Derive(route.forAll, &cachekey.Request{
-			Method: []byte("GET"), Upstream: req.Upstream, Host: req.Host, Path: req.Path, Query: req.Query, Headers: noHeaders{},
+			Method: []byte("GET"), Upstream: req.Upstream, Host: req.Host, Path: req.Path, Query: req.Query, Headers: shown(nil),
 		})
 	}
 	return s, err
 }
-
-// tenantName shows a tenant.
-type tenantName string
-
-// Values implements cachekey.Headers.
-func (t tenantName) Values(string) [][]byte { return [][]byte{[]byte(t)} }
 
 // plain says whether nothing of the request but its URI is in the key for all
 // callers. It may be false where that is so.
@@ -302,12 +296,6 @@ func (r *Route) plain(req *cachekey.Request) bool {
 	}
 	return true
 }
-
-// noHeaders is a request without any.
-type noHeaders struct{}
-
-// Values implements cachekey.Headers.
-func (noHeaders) Values(string) [][]byte { return nil }
 
 func (c *call) keyBody() cachekey.Body {
 	b := cachekey.Body{Bytes: c.body.bytes, Size: c.body.Size}

@@ -43,16 +43,17 @@ func (s *selection) vary(n int) {
 		return
 	}
 	pick := func(key cachekey.Key) cachekey.Key {
-		return cachekey.Variant(key, []string{"@variant"}, numbered(i))
+		return cachekey.Variant(key, []string{"@variant"}, shown{{byte(i)}})
 	}
 	s.base, s.all, s.own = pick(s.base), pick(s.all), pick(s.own)
 }
 
-// numbered shows a number.
-type numbered int
+// shown are values that go into a key in the place of a request's headers,
+// whatever name they are asked for.
+type shown [][]byte
 
 // Values implements cachekey.Headers.
-func (n numbered) Values(string) [][]byte { return [][]byte{{byte(n)}} }
+func (s shown) Values(string) [][]byte { return s }
 
 // plain says whether the request is a GET that nothing but its URI selects
 // an answer to: what lies under base itself is the answer to it.

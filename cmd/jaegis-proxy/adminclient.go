@@ -64,14 +64,24 @@ func newAdminClient(fs *pflag.FlagSet, environ []string) (*adminClient, error) {
 // listenURL is where to ask what listens on addr: an unspecified address is
 // reached by loopback.
 func listenURL(addr string) string {
-	host, port, err := net.SplitHostPort(addr)
+	base, err := urlOf(addr)
 	if err != nil {
 		return "http://127.0.0.1:8081"
+	}
+	return base
+}
+
+// urlOf is where a listener of this machine is asked: one on all interfaces on
+// loopback.
+func urlOf(listen string) (string, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", err
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return "http://" + net.JoinHostPort(host, port), nil
 }
 
 func lookupEnv(environ []string, name string) (value string) {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -32,16 +31,13 @@ func cmdHealthcheck() command {
 
 // ready asks the admin listener, which needs no token for that.
 func ready(ctx context.Context, listen string) error {
-	host, port, err := net.SplitHostPort(listen)
+	base, err := urlOf(listen)
 	if err != nil {
 		return fmt.Errorf("there is no admin listener to ask: %w", err)
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz", nil)
 	if err != nil {
 		return err
 	}
