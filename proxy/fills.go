@@ -60,6 +60,14 @@ func (f *fills) epoch(base cachekey.Key, names []string) uint64 {
 	return of.epoch
 }
 
+// varies says whether a signpost for the base has begun.
+func (f *fills) varies(base cachekey.Key) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	of := f.base[base]
+	return of != nil && of.epoch != 0
+}
+
 // forget ends the epoch.
 func (f *fills) forget(base cachekey.Key) {
 	f.mu.Lock()

@@ -105,6 +105,9 @@ const (
 
 // start sets a leader going for the call's flight.
 func (p *Proxy) start(c *call, f *inFlight, why purpose) {
+	if why == fetchShared && c.forward == "" && !c.cc.NoCache && p.fills.varies(c.keys.base) {
+		c.forward = "vary-miss" // another variant is on its way to the store
+	}
 	l := p.newLeader(c, f, why, c.takeBody())
 	if why != fetchRefresh {
 		if c.herald = c.newHerald(); c.herald != nil {
