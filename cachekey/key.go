@@ -10,7 +10,9 @@ package cachekey
 
 import (
 	"encoding/hex"
+	"errors"
 	"io"
+	"strings"
 )
 
 // Key names one cached answer. It is comparable, so it serves as a map key,
@@ -33,6 +35,30 @@ func (k Key) String() string {
 	}
 	return string(hex.AppendEncode(b, k.Digest[:]))
 }
+
+// ParseKey reads what String gives.
+func ParseKey(s string) (Key, error) {
+	parts := strings.Split(s, ":")
+	k := Key{}
+	digest := parts[len(parts)-1]
+	ok := (len(parts) == 3 || len(parts) == 4) && parts[0] == "jaegis" && parts[1] != "" && len(digest) == 2*len(k.Digest)
+	if !ok {
+		return Key{}, errNoKey
+	}
+	if _, err := hex.Decode(k.Digest[:], []byte(digest)); err != nil {
+		return Key{}, errNoKey
+	}
+	k.Namespace = parts[1]
+	if len(parts) == 4 {
+		k.Provider = parts[2]
+	}
+	if k.String() != s { // upper-case digits, an empty provider
+		return Key{}, errNoKey
+	}
+	return k, nil
+}
+
+var errNoKey = errors.New("not a key: write jaegis:NAMESPACE:DIGEST or jaegis:NAMESPACE:PROVIDER:DIGEST, with a digest of 64 lower-case hexadecimal digits")
 
 // BodyMode says how a request body enters the key.
 type BodyMode string

@@ -73,6 +73,10 @@ type Cache struct {
 	KeySecret      Secret              `yaml:"key_secret"`      // keys the hash of credentials; empty: an unkeyed hash
 	UncacheableTTL Duration            `yaml:"uncacheable_ttl"` // how long "this cannot be stored" is remembered
 	Queue          Queue               `yaml:"queue"`
+
+	// MaxDisconnected is how long a purge may take to reach a process that is cut
+	// off from Redis: past it nothing is given that was stored before.
+	MaxDisconnected Duration `yaml:"max_disconnected"`
 }
 
 // Redis is one Redis endpoint. DefaultRedis gives its defaults.

@@ -27,6 +27,8 @@ func Default() *Config {
 			Compression:    Compression{Enabled: true, Algorithm: "gzip", Level: 6, MinSize: KiB},
 			UncacheableTTL: Duration(10 * time.Second),
 			Queue:          Queue{MaxBytes: 64 * MiB, Workers: 2},
+
+			MaxDisconnected: Duration(30 * time.Second),
 		},
 		Spool: Spool{Memory: MiB, MaxBytes: 10 * GiB},
 		Limits: Limits{

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func (ck *checker) cache(c *Config) {
@@ -30,6 +31,9 @@ func (ck *checker) cache(c *Config) {
 	ck.atLeast("cache.memory.max_bytes", int64(k.Memory.MaxBytes), 0)
 	ck.compression(k.Compression)
 	ck.notNegative("cache.uncacheable_ttl", k.UncacheableTTL)
+	if k.MaxDisconnected < Duration(2*time.Second) {
+		ck.fail("cache.max_disconnected", k.MaxDisconnected.String()+" is less than 2s, within which the proxy can tell that it is cut off", "")
+	}
 	ck.atLeast("cache.queue.max_bytes", int64(k.Queue.MaxBytes), 1)
 	ck.atLeast("cache.queue.workers", int64(k.Queue.Workers), 1)
 }

@@ -42,6 +42,7 @@ type call struct {
 	keyed     bool
 	regrouped bool         // what was found is in a group that was invalidated
 	asked     time.Time    // when it was looked up: what was found, or is fetched, is no older
+	stamp     store.Stamp  // what was known of purges then
 	ranged    bool         // the upstream is asked for the part that the client wants
 	herald    *herald      // nil when interim answers are not passed on
 	signpost  *store.Entry // what lies under the base key, when that is a signpost

@@ -38,6 +38,13 @@ func (c *changes) note(key cachekey.Key, at time.Time) {
 	c.now[key] = at
 }
 
+// noteAll makes everything untrue.
+func (c *changes) noteAll(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now, c.old, c.began, c.forgotten = map[cachekey.Key]time.Time{}, nil, at, at
+}
+
 // since says whether what lies under the key was made untrue at that time or
 // later.
 func (c *changes) since(key cachekey.Key, t time.Time) bool {

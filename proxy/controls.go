@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"jaegis-proxy/policy"
-	"jaegis-proxy/store"
 )
 
 // The fields by which a client says, for one request, how it is to be cached.
@@ -172,17 +171,4 @@ func (o *controls) apply(rule *policy.Rule, d *policy.Decision) {
 	case o.hasTTL && rule.Freshness == policy.FreshnessRoute:
 		d.Lifetime.TTL = o.ttl
 	}
-}
-
-// userTag stands before the names that clients give.
-const userTag = "tag:"
-
-// tagsOf are the tags of an answer: the groups that its fields name, and what
-// the client said.
-func (o *controls) tagsOf(fields []store.Field) []string {
-	tags := groupsOf(fields)
-	for _, tag := range o.tags {
-		tags = append(tags, userTag+tag)
-	}
-	return tags
 }

@@ -77,7 +77,7 @@ func (p *Proxy) embed(c *call) (streaming bool, err error, done bool) {
 		return false, nil, false
 	}
 	generation := p.flights.Generation()
-	c.asked = p.now()
+	c.asked, c.stamp = p.now(), c.ledger().Stamp()
 	if !c.asksAnew() {
 		b.find(b.items)
 		b.agree()

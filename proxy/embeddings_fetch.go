@@ -195,6 +195,7 @@ func (x *itemFetch) entriesOf(head *answerHead, body []byte) []*store.Entry {
 	if !ok {
 		return nil
 	}
+	tags := l.tags(head.fields, l.keys.base)
 	entries := make([]*store.Entry, len(vectors))
 	for i := range vectors {
 		body := alone.Join(vectors[i:i+1], protocol.Usage{Known: usage.Known, Input: shares[i]})
@@ -202,8 +203,8 @@ func (x *itemFetch) entriesOf(head *answerHead, body []byte) []*store.Entry {
 			return nil
 		}
 		entries[i] = &store.Entry{
-			Status: http.StatusOK, Header: fields, Tags: l.controls.tagsOf(head.fields), Lifetime: head.decision.Lifetime,
-			Asked: l.asked, Body: body, Length: int64(len(body)), UpstreamTime: took, Source: "flight",
+			Status: http.StatusOK, Header: fields, Tags: tags, Lifetime: head.decision.Lifetime,
+			Asked: l.asked, Stamp: l.stamp, Body: body, Length: int64(len(body)), UpstreamTime: took, Source: "flight",
 		}
 		if usage.Known {
 			entries[i].Usage = store.Usage{Model: vectors[i].Model, In: shares[i]}
@@ -229,7 +230,7 @@ func itemFields(fields []store.Field) []store.Field {
 func (x *itemFetch) settle(i int, head *answerHead) {
 	of, o := x.l, &x.items[i]
 	l := &leader{
-		p: of.p, f: o.f, route: of.route, why: of.why, id: of.id, asked: of.asked, origin: of.origin,
+		p: of.p, f: o.f, route: of.route, why: of.why, id: of.id, asked: of.asked, stamp: of.stamp, origin: of.origin,
 		joinKey: o.joinKey, keys: selection{base: o.base, all: o.base, own: o.base}, filling: true,
 	}
 	if !x.shared {
@@ -242,7 +243,7 @@ func (x *itemFetch) settle(i int, head *answerHead) {
 	e := x.entries[i]
 	at := &answerHead{
 		status: e.Status, fields: e.Header, length: e.Length, decision: head.decision,
-		at: place{key: o.base}, asked: head.asked, came: head.came,
+		at: place{key: o.base}, asked: head.asked, stamp: head.stamp, tags: e.Tags, came: head.came,
 	}
 	l.f.Start(*at, e.Length, false)
 	l.f.Close(l.f.Write(e.Body, true))

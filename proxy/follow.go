@@ -94,9 +94,10 @@ func (c *call) mayShare(head *answerHead) bool {
 }
 
 // outdated says whether an answer that was fetched for another was made untrue
-// since that was asked for.
+// or purged since that was asked for.
 func (c *call) outdated(head *answerHead) bool {
-	return c.p.untrue(c.keys.base, head.asked) || c.p.anyUntrue(c.origin(), groupsOf(head.fields), head.asked)
+	of := store.Entry{Stamp: head.stamp, Asked: head.asked, Tags: head.tags}
+	return c.ledger().Judge(head.at.key, &of) != store.Good || c.p.untrue(c.keys.base, head.asked) || c.p.anyUntrue(c.origin(), groupsOf(head.fields), head.asked)
 }
 
 // heed takes over what another answer says of what selects among variants: its

@@ -97,6 +97,21 @@ func (o ofTarget) Values(name string) [][]byte {
 	return o.Headers.Values(name)
 }
 
+// Deleted takes note that another process has deleted what lies under the base
+// key: what was asked for before is not stored by this one, and given to nobody.
+// It says whether this process has written there a moment ago: then its write
+// may have come after the deletion, and must go too.
+func (p *Proxy) Deleted(base cachekey.Key) (written bool) {
+	p.invalidated.note(base, p.now())
+	p.fills.forget(base)
+	_, written = p.written.GetIfPresent(base)
+	return written
+}
+
+// Missed takes note that deletions may have been missed: whatever was asked for
+// before may be untrue.
+func (p *Proxy) Missed() { p.invalidated.noteAll(p.now()) }
+
 // outdated says whether what the leader has looked up or fetched was made
 // untrue meanwhile.
 func (l *leader) outdated() bool { return l.p.untrue(l.keys.base, l.asked) }

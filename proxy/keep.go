@@ -20,9 +20,10 @@ func (l *leader) entry(head *answerHead) (*store.Entry, error) {
 	e := &store.Entry{
 		Status:       head.status,
 		Header:       head.fields,
-		Tags:         l.controls.tagsOf(head.fields),
+		Tags:         l.tags(head.fields, head.at.key),
 		Lifetime:     head.decision.Lifetime,
 		Asked:        l.asked,
+		Stamp:        l.stamp,
 		Body:         body,
 		Length:       int64(len(body)),
 		UpstreamTime: l.p.now().Sub(l.started),
@@ -64,6 +65,11 @@ func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store
 	if !ok || l.outdated() || !p.fills.isNewest(l.keys.base, head.at.key, head.came) {
 		return
 	}
+	if p.o.Ledger(head.at.key.Namespace).Judge(head.at.key, e) == store.Purged {
+		p.metrics.notStored(l.route, "purged")
+		return
+	}
+	defer p.written.Set(l.keys.base, struct{}{})
 	err := p.store.Put(ctx, head.at.key, e)
 	if alias, ok := l.keys.inLanguage(head.at, e.Header); ok && err == nil {
 		err = p.store.Put(ctx, alias, e)
@@ -86,7 +92,7 @@ func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store
 // signpost leads to the variants of an answer, for as long as the longest of
 // them is kept.
 func (l *leader) signpost(head *answerHead, e *store.Entry) *store.Entry {
-	s := &store.Entry{Status: e.Status, Lifetime: e.Lifetime, Asked: l.asked, Vary: head.at.names, Epoch: head.at.epoch}
+	s := &store.Entry{Status: e.Status, Lifetime: e.Lifetime, Asked: l.asked, Stamp: l.stamp, Vary: head.at.names, Epoch: head.at.epoch}
 	if l.sign != nil && l.sign.Epoch == head.at.epoch && l.sign.Lifetime.Expiry().After(s.Lifetime.Expiry()) {
 		s.Lifetime = l.sign.Lifetime
 	}

@@ -27,6 +27,8 @@ type answerHead struct {
 	decision policy.Decision
 	at       place     // where the answer belongs
 	asked    time.Time // as in leader
+	stamp    store.Stamp
+	tags     []string  // under which the answer can be purged, as far as its head tells
 	came     time.Time // when the head came
 
 	undecided bool     // whether it is stored depends on the answer itself, which is still coming
@@ -66,6 +68,8 @@ type leader struct {
 	prefix   []byte            // what comes before the upstream's answer
 	span     trace.SpanContext // of the request that began the fetch
 	asked    time.Time         // when the client's request came: what was looked up is no older
+	stamp    store.Stamp       // what was known of purges then
+	model    string            // that the request names
 	started  time.Time
 	size     int64
 
@@ -124,7 +128,7 @@ func (p *Proxy) start(c *call, f *inFlight, why purpose) {
 func (p *Proxy) newLeader(c *call, f *inFlight, why purpose, body Body) *leader {
 	client := c.snapshot()
 	l := &leader{
-		p: p, f: f, route: c.route, table: c.table, why: why, id: c.id.String(), asked: c.asked,
+		p: p, f: f, route: c.route, table: c.table, why: why, id: c.id.String(), asked: c.asked, stamp: c.stamp,
 		joinKey: c.key, keys: c.keys, origin: c.origin(), controls: c.controls, sign: c.signpost,
 		stored: c.stored, part: c.part, would: c.would, fallback: c.fallback != nil,
 		span: c.spanContext(), tenant: c.tenant(), filling: why != fetchPass,
@@ -141,7 +145,7 @@ func (p *Proxy) newLeader(c *call, f *inFlight, why purpose, body Body) *leader 
 		l.caller = c.caller()
 	}
 	if l.asked.IsZero() {
-		l.asked = c.start
+		l.asked, l.stamp = c.start, c.ledger().Stamp()
 	}
 	l.keys.headers = c.counting(variantHeaders(client))
 	if why == fetchPost {
@@ -272,7 +276,7 @@ func (l *leader) fetch() (head *answerHead, err error) {
 // judge gives the verdict on the answer's head.
 func (l *leader) judge(resp *Response) *answerHead {
 	cookies := l.withoutCookies(resp)
-	head := &answerHead{status: resp.Status, fields: endToEnd(resp.Header), length: resp.Length, at: place{key: l.keys.base}, asked: l.asked, came: l.p.now()}
+	head := &answerHead{status: resp.Status, fields: endToEnd(resp.Header), length: resp.Length, at: place{key: l.keys.base}, asked: l.asked, stamp: l.stamp, came: l.p.now()}
 	if l.about.Method == "HEAD" || resp.Status == 204 || resp.Status == 304 {
 		head.length = contentLength(resp)
 	}
@@ -310,6 +314,7 @@ func (l *leader) judge(resp *Response) *answerHead {
 	}
 	head.at = l.place(&d)
 	head.decision = d
+	head.tags = l.tags(head.fields, head.at.key)
 	switch {
 	case d.Store && d.Partial != nil:
 		l.arriving()

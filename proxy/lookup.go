@@ -17,6 +17,7 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 	} else { // after waiting for another
 		c.asked = p.now()
 	}
+	c.stamp = c.ledger().Stamp()
 	c.stored, c.fallback = nil, nil
 	e, state := p.find(c)
 	switch {

@@ -163,7 +163,7 @@ func (l *leader) combine(e *store.Entry) (*store.Entry, error) {
 	ofThePart(merged)
 	merged.Set("Content-Range", joined.String())
 	e.Header, e.Body, e.Length = endToEnd(merged), body, joined.Len()
-	e.Tags = l.controls.tagsOf(e.Header)
+	e.Tags = l.retag(l.part, e.Header)
 	return asWhole(e, joined), nil
 }
 

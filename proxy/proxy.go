@@ -37,8 +37,9 @@ var errShutdown = errors.New("the proxy is shutting down")
 // Options are for New. Store, Writes, Spools, Metrics and Log are needed.
 type Options struct {
 	Store  store.Store
-	Writes *store.Queue // through which answers go to the store once the clients have them
-	Spools *spool.Store // where bodies go that are too large for memory
+	Ledger func(namespace string) *store.Ledger // of what was purged; nil is one of this process
+	Writes *store.Queue                         // through which answers go to the store once the clients have them
+	Spools *spool.Store                         // where bodies go that are too large for memory
 
 	Compression    Compression
 	UncacheableTTL time.Duration // how long it is remembered that an answer could not be stored
@@ -92,6 +93,7 @@ type Proxy struct {
 	invalidated *changes                             // base keys and groups whose answers were made untrue
 	fills       *fills
 	owed        *owed
+	written     *otter.Cache[cachekey.Key, struct{}]      // base keys written a moment ago
 	resting     *otter.Cache[cachekey.Key, struct{}]      // keys whose refresh failed
 	marking     sync.Mutex                                // held while a group's mark is made
 	landings    sync.Map                                  // of cachekey.Key to *landing, by callers' own keys
@@ -109,6 +111,10 @@ type Proxy struct {
 func New(o Options, table *Table) (*Proxy, error) {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Ledger == nil {
+		own := store.NewLedger(store.LedgerOptions{Now: o.Now})
+		o.Ledger = func(string) *store.Ledger { return own }
 	}
 	p := &Proxy{o: o, store: o.Store, spools: o.Spools, log: o.Log, now: o.Now, ids: newRequestIDs()}
 	p.pseudonym = fmt.Sprintf("%s-%08x", cacheName, uint32(p.ids.prefix))
@@ -129,6 +135,7 @@ func New(o Options, table *Table) (*Proxy, error) {
 	}
 	p.uncacheable = newMarks(o.UncacheableTTL)
 	p.resting = newMarks(restTime)
+	p.written = newMarks(hearTime)
 	p.fills = newFills()
 	p.invalidated = newChanges()
 	if err := p.Reload(table); err != nil {
@@ -137,6 +144,9 @@ func New(o Options, table *Table) (*Proxy, error) {
 	p.owed = newOwed(p.ctx, p.remove)
 	return p, nil
 }
+
+// hearTime is longer than it takes to hear of what another process deleted.
+const hearTime = 10 * time.Second
 
 // restTime is how long a key rests whose refresh brought nothing.
 const restTime = 2 * time.Second
@@ -183,6 +193,7 @@ func (p *Proxy) Close(ctx context.Context) {
 	p.cancel(errShutdown)
 	p.uncacheable.StopAllGoroutines()
 	p.resting.StopAllGoroutines()
+	p.written.StopAllGoroutines()
 	<-p.owed.done
 	p.refused.StopAllGoroutines()
 	p.proofs.close()

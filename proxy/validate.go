@@ -3,9 +3,7 @@ package proxy
 import (
 	"context"
 	"net/http"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"jaegis-proxy/cachekey"
@@ -69,25 +67,13 @@ func (l *leader) confirm(resp *Response) *answerHead {
 	merged := policy.Freshen(toHeader(l.stored.Header), resp.Header)
 	d := policy.Decide(&l.route.Rule, &l.about, &policy.Response{Status: l.stored.Status, Header: merged, Framed: true}, now)
 	e := *l.stored
-	e.Header, e.Lifetime, e.Asked, e.Source = endToEnd(merged), policy.Lifetime{StoredAt: now}, l.asked, "upstream"
-	e.Tags = l.retag(e.Header)
+	e.Header, e.Lifetime, e.Asked, e.Stamp, e.Source = endToEnd(merged), policy.Lifetime{StoredAt: now}, l.asked, l.stamp, "upstream"
+	e.Tags = l.retag(l.stored, e.Header)
 	if d.Store {
 		e.Lifetime = d.Lifetime
 	}
 	l.remember(&d)
-	return &answerHead{status: e.Status, fields: e.Header, decision: d, at: l.place(&d), asked: l.asked, came: now, confirmed: &e}
-}
-
-// retag gives the tags of a stored answer with new fields: what clients said
-// stays.
-func (l *leader) retag(fields []store.Field) []string {
-	tags := l.controls.tagsOf(fields)
-	for _, tag := range l.stored.Tags {
-		if strings.HasPrefix(tag, userTag) && !slices.Contains(tags, tag) {
-			tags = append(tags, tag)
-		}
-	}
-	return tags
+	return &answerHead{status: e.Status, fields: e.Header, decision: d, at: l.place(&d), asked: l.asked, stamp: l.stamp, tags: e.Tags, came: now, confirmed: &e}
 }
 
 // keepConfirmed gives the confirmed answer to be stored anew. One that must
@@ -124,7 +110,7 @@ func (l *leader) updateByHead(head *answerHead) {
 	}
 	e := *l.stored
 	e.Header, e.Lifetime, e.Asked, e.Source = endToEnd(merged), d.Lifetime, l.asked, ""
-	e.Tags = l.retag(e.Header)
+	e.Tags = l.retag(l.stored, e.Header)
 	at := &answerHead{decision: d, at: l.place(&d), came: l.asked} // its body was found then, and is no newer
 	l.p.fills.begin(l.keys.base)
 	if !l.p.o.Writes.Submit(e.Size(), func(ctx context.Context) {

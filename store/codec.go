@@ -24,7 +24,7 @@ import (
 // then count as corrupt, which is to say as misses.
 const (
 	magic         = "JGE"
-	formatVersion = 3
+	formatVersion = 4
 	frameSize     = len(magic) + 1 + 4 + 8
 	checksumSize  = 8
 )
@@ -58,6 +58,9 @@ func appendHead(b []byte, e *Entry) []byte {
 	b = binary.AppendVarint(b, int64(e.Status))
 	b = appendTime(b, e.Lifetime.StoredAt)
 	b = appendTime(b, e.Asked)
+	b = binary.AppendUvarint(b, e.Stamp.Epoch)
+	b = binary.AppendUvarint(b, e.Stamp.Seq.Time)
+	b = binary.AppendUvarint(b, e.Stamp.Seq.N)
 	b = binary.AppendVarint(b, int64(e.Lifetime.TTL))
 	b = binary.AppendVarint(b, int64(e.Lifetime.StaleWhileRevalidate))
 	b = binary.AppendVarint(b, int64(e.Lifetime.StaleIfError))
@@ -152,6 +155,7 @@ func decodeHead(b []byte) (*Entry, error) {
 	e := &Entry{Status: int(c.varint())}
 	e.Lifetime.StoredAt = c.time()
 	e.Asked = c.time()
+	e.Stamp = Stamp{Epoch: c.uvarint(), Seq: Seq{Time: c.uvarint(), N: c.uvarint()}}
 	e.Lifetime.TTL = time.Duration(c.varint())
 	e.Lifetime.StaleWhileRevalidate = time.Duration(c.varint())
 	e.Lifetime.StaleIfError = time.Duration(c.varint())

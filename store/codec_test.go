@@ -27,6 +27,7 @@ func fullEntry() *store.Entry {
 			StaleIfError:         -1,
 		},
 		Asked:        time.Unix(1700000000, 5),
+		Stamp:        store.Stamp{Epoch: 1<<64 - 1, Seq: store.Seq{Time: 1754000000123, N: 300}},
 		Vary:         []string{"Accept-Language", ""},
 		Coding:       "zstd",
 		Body:         []byte("a body of some length"),

@@ -40,6 +40,7 @@ type Entry struct {
 
 	Lifetime policy.Lifetime
 	Asked    time.Time // when what brought it was asked for: it may be no older than that
+	Stamp    Stamp     // what was known of purges then
 
 	// Vary, when not empty, makes this entry a signpost and not an answer: what
 	// is named of the request selects among variants, each stored under a key
@@ -55,7 +56,7 @@ type Entry struct {
 	Body   []byte
 	Length int64 // length of the body as the upstream sent it, before Coding
 
-	Tags         []string      // names for purging
+	Tags         []string      // labels under which it can be purged (see Ledger), beside those of its key
 	UpstreamTime time.Duration // what the upstream took: the time a hit saves
 	Usage        Usage         // what the upstream will have charged for
 	Events       []Event       // when the body's events came, where they are replayed at their own pace

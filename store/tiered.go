@@ -110,6 +110,11 @@ func (t *Tiered) Delete(ctx context.Context, key cachekey.Key) error {
 	return errors.Join(first, far, second)
 }
 
+// Drop takes out of Near what another process has deleted in Far.
+func (t *Tiered) Drop(ctx context.Context, key cachekey.Key) error {
+	return t.shard(key).change(func() error { return t.Near.Delete(ctx, key) })
+}
+
 func (t *Tiered) expired(e *Entry) bool {
 	now := t.Now
 	if now == nil {

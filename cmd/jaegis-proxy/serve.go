@@ -137,13 +137,17 @@ func (s *server) assemble(ctx context.Context, cfg *config.Config, reg *promethe
 	if s.writes, err = storeQueue(cfg.Cache.Queue, reg, s.log); err != nil {
 		return err
 	}
-	o.Store, o.Writes = s.stores.Store, s.writes
+	o.Store, o.Ledger, o.Writes = s.stores.Store, s.stores.ledgers.of, s.writes
 	table, err := newTable(cfg)
 	if err != nil {
 		return err
 	}
-	s.proxy, err = proxy.New(o, table)
-	return err
+	if s.proxy, err = proxy.New(o, table); err != nil {
+		return err
+	}
+	s.stores.ledgers.hear(s.proxy, s.writes)
+	s.stores.ledgers.await(ctx)
+	return nil
 }
 
 // memoBytes is the memory for recognising request bodies: an eighth of the

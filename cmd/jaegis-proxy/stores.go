@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,23 +27,29 @@ type stores struct {
 	store.Store // what the proxy uses: memory before Redis, by namespace
 	memory      *memory.Store
 	redis       map[string]*redis.Store // by the name of the store in metrics and health
-	closers     []io.Closer
+	ledgers     ledgers
+	closers     []io.Closer // in the order in which they were opened
 }
 
 // openStores makes them. Redis need not be there yet.
 func openStores(c *config.Cache, reg prometheus.Registerer, log *slog.Logger) (*stores, error) {
 	s := &stores{redis: map[string]*redis.Store{}}
-	near, err := s.openMemory(c, reg)
-	if err != nil {
-		return nil, err
+	s.ledgers.named = map[string]*store.Ledger{}
+	var err error
+	if c.Memory.MaxBytes > 0 {
+		if s.memory, err = memory.New(memory.Options{MaxBytes: int64(c.Memory.MaxBytes)}); err != nil {
+			return nil, err
+		}
+		s.closers = append(s.closers, s.memory)
 	}
-	main, err := s.openRedis("redis", c.Redis, near, reg, log)
+	main, ledger, err := s.open("redis", c.Redis, c, reg, log)
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
+	s.ledgers.main = ledger
 	named := map[string]store.Store{}
 	for name, r := range c.Stores {
-		if named[name], err = s.openRedis("redis-"+name, r, near, reg, log); err != nil {
+		if named[name], s.ledgers.named[name], err = s.open("redis-"+name, r, c, reg, log); err != nil {
 			return nil, errors.Join(err, s.close())
 		}
 	}
@@ -52,25 +59,39 @@ func openStores(c *config.Cache, reg prometheus.Registerer, log *slog.Logger) (*
 	return s, s.register(reg)
 }
 
-// openMemory gives the memory tier, or nil when it is turned off.
-func (s *stores) openMemory(c *config.Cache, reg prometheus.Registerer) (store.Store, error) {
-	if c.Memory.MaxBytes == 0 {
-		return nil, nil
+// open gives a Redis behind the memory tier, and the ledger of what was purged
+// in it; just the memory where no URL is configured.
+func (s *stores) open(name string, c config.Redis, cache *config.Cache, reg prometheus.Registerer, log *slog.Logger) (store.Store, *store.Ledger, error) {
+	if c.URL == "" {
+		ledger := store.NewLedger(store.LedgerOptions{Logger: log})
+		near, err := s.near(ledger, false, reg)
+		return near, ledger, err
 	}
-	m, err := memory.New(memory.Options{MaxBytes: int64(c.Memory.MaxBytes)})
+	r, err := openRedis(name, c, log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	s.memory, s.closers = m, append(s.closers, m)
-	return store.Instrument(m, "memory", reg)
+	s.redis[name], s.closers = r, append(s.closers, r)
+	tiers := &store.Tiered{}
+	ledger := s.ledgers.follow(r, tiers, s.memory, time.Duration(cache.MaxDisconnected), log.With("store", name))
+	s.closers = append(s.closers, ledger)
+	if tiers.Far, err = store.Instrument(&store.Guard{Store: r, Ledger: ledger}, name, reg); err != nil || s.memory == nil {
+		return tiers.Far, ledger, err
+	}
+	tiers.Near, err = s.near(ledger, true, reg)
+	return tiers, ledger, err
 }
 
-// openRedis gives a Redis behind the memory tier; just the latter when no URL
-// is configured.
-func (s *stores) openRedis(name string, c config.Redis, near store.Store, reg prometheus.Registerer, log *slog.Logger) (store.Store, error) {
-	if c.URL == "" {
-		return near, nil
+// near is the memory tier as a ledger has it; nil when it is turned off. behind
+// says that there is another store behind it.
+func (s *stores) near(ledger *store.Ledger, behind bool, reg prometheus.Registerer) (store.Store, error) {
+	if s.memory == nil {
+		return nil, nil
 	}
+	return store.Instrument(&store.Guard{Store: s.memory, Ledger: ledger, Near: behind}, "memory", reg)
+}
+
+func openRedis(name string, c config.Redis, log *slog.Logger) (*redis.Store, error) {
 	tlsConfig, err := redisTLS(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -84,12 +105,7 @@ func (s *stores) openRedis(name string, c config.Redis, near store.Store, reg pr
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	s.redis[name], s.closers = r, append(s.closers, r)
-	far, err := store.Instrument(r, name, reg)
-	if err != nil || near == nil {
-		return far, err
-	}
-	return &store.Tiered{Near: near, Far: far}, nil
+	return r, nil
 }
 
 // redisTLS gives the TLS settings for rediss:// URLs, nil for others.
@@ -134,6 +150,8 @@ func (s *stores) degraded() []admin.Degraded {
 	for name, r := range s.redis {
 		if state := r.State(); state.Open {
 			all = append(all, admin.Degraded{Component: name, Error: state.LastError, Since: state.Since})
+		} else if since, ok := s.ledgers.of(strings.TrimPrefix(name, "redis-")).Following(); !ok {
+			all = append(all, admin.Degraded{Component: name + "-ledger", Error: "purges of other processes are not heard of; what is stored is not used", Since: since})
 		}
 	}
 	return all
@@ -163,7 +181,7 @@ func (s *stores) register(reg prometheus.Registerer) error {
 // close closes all of them.
 func (s *stores) close() error {
 	var errs []error
-	for _, c := range s.closers {
+	for _, c := range slices.Backward(s.closers) {
 		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)

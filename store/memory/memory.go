@@ -133,6 +133,9 @@ func (s *Store) Delete(ctx context.Context, key cachekey.Key) error {
 	return nil
 }
 
+// Clear removes all entries.
+func (s *Store) Clear() { s.cache.InvalidateAll() }
+
 // Stats gives the store's state. It waits for a moment in which the store does
 // its housekeeping: it is for metrics, not for the request path.
 func (s *Store) Stats() Stats {

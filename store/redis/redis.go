@@ -19,12 +19,14 @@
 // never a manifest whose chunks are still to come, and two writers at the same
 // time cannot mix theirs. See value.go for the bytes.
 //
-// The user needs GET, GETRANGE, SET, UNLINK, WATCH, UNWATCH, MULTI and EXEC on
-// jaegis:*, and nothing else: neither INFO nor CONFIG, KEYS or scripts.
+// The user needs GET, GETRANGE, SET, UNLINK, WATCH, UNWATCH, MULTI, EXEC, EVAL,
+// EVALSHA, XADD, XRANGE, XREVRANGE and XREAD on jaegis:*, and nothing else:
+// neither INFO nor CONFIG, KEYS or channels.
 package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -48,9 +50,13 @@ var ErrBusy = errors.New("redis: too many calls at the same time")
 // There are two clients, so that large values do not stand before small ones:
 // fast reads what is expected to be small, bulk does everything else.
 type Store struct {
-	opts  Options
-	fast  *goredis.Client
-	bulk  *goredis.Client
+	opts Options
+	fast *goredis.Client
+	bulk *goredis.Client
+
+	follower *goredis.Client // follows the ledger: its reads block
+	node     string          // tells this process's own deletions from others'
+
 	batch *goredis.AutoPipeliner // of fast: reads of many callers in one round trip
 	plain atomic.Int64           // reads in flight, those in batches included
 
@@ -92,7 +98,10 @@ func New(opts Options) (*Store, error) {
 	bulk.ReadTimeout, bulk.WriteTimeout = opts.SocketTimeout, opts.SocketTimeout
 	bulk.PoolTimeout = min(opts.SocketTimeout, opts.Budget) / 2
 
-	s.fast, s.bulk = goredis.NewClient(&fast), goredis.NewClient(&bulk)
+	follower := *base
+	follower.PoolSize, follower.PipelinePoolSize, follower.MaxRetries = 1, -1, -1
+
+	s.fast, s.bulk, s.follower, s.node = goredis.NewClient(&fast), goredis.NewClient(&bulk), goredis.NewClient(&follower), rand.Text()
 	s.batch, err = s.fast.AsyncAutoPipelineWithOptions(&goredis.AutoPipelineOptions{
 		MaxBatchSize:         300,
 		MaxConcurrentBatches: batches,
@@ -100,7 +109,7 @@ func New(opts Options) (*Store, error) {
 		MaxQueuedCommands:    maxQueuedReads,
 	})
 	if err != nil {
-		return nil, errors.Join(err, s.fast.Close(), s.bulk.Close())
+		return nil, errors.Join(err, s.closeClients())
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
@@ -157,9 +166,19 @@ func (s *Store) Put(ctx context.Context, key cachekey.Key, e *store.Entry) error
 	return s.end(opPut, pass, s.write(ctx, key, e, ttl))
 }
 
-// Delete removes the entry, its chunks included. That there is none is no
-// error. It returns within the socket timeout.
+// Delete removes the entry, its chunks included, and tells the processes that
+// follow the ledger. That there is none is no error. It returns within the
+// socket timeout.
 func (s *Store) Delete(ctx context.Context, key cachekey.Key) error {
+	return s.delete(ctx, key, true)
+}
+
+// Remove is Delete without telling anybody.
+func (s *Store) Remove(ctx context.Context, key cachekey.Key) error {
+	return s.delete(ctx, key, false)
+}
+
+func (s *Store) delete(ctx context.Context, key cachekey.Key, tell bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -169,7 +188,7 @@ func (s *Store) Delete(ctx context.Context, key cachekey.Key) error {
 	}
 	ctx, cancel := s.writeContext(ctx)
 	defer cancel()
-	return s.end(opDelete, pass, s.remove(ctx, key.String()))
+	return s.end(opDelete, pass, s.remove(ctx, key.String(), tell))
 }
 
 // writeContext bounds a write. It does not end with the caller's context: a
@@ -183,5 +202,9 @@ func (s *Store) Close() error {
 	s.closed.Store(true)
 	s.stop()
 	s.running.Wait()
-	return errors.Join(s.fast.Close(), s.bulk.Close())
+	return s.closeClients()
+}
+
+func (s *Store) closeClients() error {
+	return errors.Join(s.fast.Close(), s.bulk.Close(), s.follower.Close())
 }

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -60,13 +61,17 @@ func (s *Store) replace(ctx context.Context, name string, value []byte, ttl time
 	return nil
 }
 
-// remove is Delete.
-func (s *Store) remove(ctx context.Context, name string) error {
+// remove is Delete, and Remove where others are not told.
+func (s *Store) remove(ctx context.Context, name string, tell bool) error {
 	pipe := s.bulk.Pipeline()
 	old := pipe.GetRange(ctx, name, 0, headSize-1)
 	unlink := pipe.Unlink(ctx, name)
+	told := &goredis.StringCmd{}
+	if tell {
+		told = s.tellDeleted(ctx, pipe, name)
+	}
 	_, _ = pipe.Exec(ctx)
-	if err := unlink.Err(); err != nil {
+	if err := errors.Join(unlink.Err(), told.Err()); err != nil {
 		return err
 	}
 	s.dropOld(ctx, name, old)

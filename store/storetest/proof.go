@@ -85,6 +85,7 @@ func Diff(a, b *store.Entry) string {
 		{"Lifetime.Keep", a.Lifetime.Keep == b.Lifetime.Keep},
 		{"Lifetime.AllowStale", a.Lifetime.AllowStale == b.Lifetime.AllowStale},
 		{"Asked", a.Asked.Equal(b.Asked)},
+		{"Stamp", a.Stamp == b.Stamp},
 		{"Vary", equal(a.Vary, b.Vary)},
 		{"Epoch", a.Epoch == b.Epoch},
 		{"Coding", a.Coding == b.Coding},

@@ -113,6 +113,7 @@ func testFields(t *testing.T, s *suite) {
 			AllowStale:           true,
 		},
 		Asked:        s.clock.Now().Add(-time.Second),
+		Stamp:        store.Stamp{Epoch: 7, Seq: store.Seq{Time: 1754000000123, N: 1}},
 		Coding:       "gzip",
 		Body:         Body(key, 1, 100),
 		Length:       345,

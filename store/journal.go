@@ -1,0 +1,159 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"jaegis-proxy/cachekey"
+)
+
+// Journal is where processes that share a store keep its ledger. It is safe for
+// concurrent use.
+type Journal interface {
+	// Append writes a record and gives it back with its position, once the
+	// journal has it. A record with a label gets the epoch that the journal is
+	// in; its own is for a journal that has none. One without begins an epoch,
+	// its own, unless the journal is in another than After by now: then the
+	// record that began that one, or a later one of it, is given.
+	Append(ctx context.Context, r Record) (Record, error)
+
+	// Read gives what comes after the position. With nothing there it waits for
+	// something to come, for some hundred milliseconds at most.
+	Read(ctx context.Context, after Position) (Batch, error)
+}
+
+// Record is one entry of a ledger.
+type Record struct {
+	Seq   Seq
+	Epoch uint64
+	Label string // what was purged; empty: the epoch begins
+	Soft  bool
+	After uint64 // for Append: the epoch that is to end
+}
+
+// Position is how far a journal has been read. The zero value is its beginning.
+type Position struct {
+	Records   Seq
+	Deletions Seq
+}
+
+// Batch is a piece of a journal.
+type Batch struct {
+	Records []Record
+	Deleted []cachekey.Key
+	To      Position
+
+	// Lost says that the record at the position is not there any more: what
+	// follows it cannot be told. Missed says the same of the deletions. A read
+	// from the beginning is neither.
+	Lost, Missed bool
+}
+
+// The pauses of a process whose journal fails.
+const (
+	journalRetry    = 100 * time.Millisecond
+	journalMaxRetry = time.Second
+)
+
+// follow reads the journal until ctx ends.
+func (l *Ledger) follow(ctx context.Context) {
+	var at Position
+	pause := journalRetry
+	for ctx.Err() == nil {
+		sent := l.now()
+		batch, err := l.o.Journal.Read(ctx, at)
+		to := at
+		if err == nil {
+			to, err = l.take(ctx, at, &batch, sent)
+		}
+		if err == nil {
+			at, pause = to, journalRetry
+			continue
+		}
+		if ctx.Err() == nil {
+			l.o.Logger.Debug("the ledger of purges cannot be followed", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, journalMaxRetry)
+	}
+}
+
+// take takes in what was read and gives the position from which to go on. sent
+// is when it was asked for: what came later need not be in it.
+func (l *Ledger) take(ctx context.Context, from Position, b *Batch, sent time.Time) (Position, error) {
+	switch {
+	case b.Lost:
+		return l.renew(ctx)
+	case from.Records == (Seq{}) && len(b.Records) == 0: // a new journal, or one that was lost
+		_, err := l.o.Journal.Append(ctx, Record{Epoch: newEpoch()})
+		return Position{Deletions: from.Deletions}, err
+	}
+	if b.Missed {
+		l.o.Logger.Warn("deletions in the shared store may have been missed; what this process keeps in memory is dropped")
+		l.missed()
+	}
+	full := l.apply(from, b, sent)
+	for _, key := range b.Deleted {
+		if l.o.Deleted != nil {
+			l.o.Deleted(key)
+		}
+	}
+	if full {
+		return Position{Deletions: b.To.Deletions}, nil
+	}
+	return b.To, nil
+}
+
+func (l *Ledger) missed() {
+	if l.o.Missed != nil {
+		l.o.Missed()
+	}
+}
+
+// apply takes the records in. It says whether there are too many of them by
+// now, so that those that the journal has are to be read anew.
+func (l *Ledger) apply(from Position, b *Batch, sent time.Time) (full bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := *l.known.Load()
+	was := l.current(&k)
+	records := b.Records
+	for i, r := range records {
+		if r.Epoch == k.epoch {
+			continue
+		}
+		if k.epoch != 0 {
+			l.o.Logger.Warn("the ledger of purges began anew: what is stored does not count any more")
+		}
+		l.begin(&k, r.Epoch)
+		records = b.Records[i:]
+	}
+	if from.Records == (Seq{}) && len(b.Records) > 0 {
+		l.clearLocked()
+		k.floor = later(k.floor, b.Records[0].Seq)
+	}
+	l.noteLocked(&k, records)
+	if !was { // what was fetched meanwhile may have been purged
+		k.adrift = newEpoch()
+	}
+	k.asOf = sent
+	l.known.Store(&k)
+	select {
+	case <-l.synced:
+	default:
+		close(l.synced)
+	}
+	return len(l.marks) > maxMarks
+}
+
+// renew begins a new epoch in a journal that has lost records which this
+// process knows: others may not know them, and nothing they are about may come
+// back.
+func (l *Ledger) renew(ctx context.Context) (Position, error) {
+	l.o.Logger.Warn("the ledger of purges was lost or set back: it begins anew, and what is stored does not count any more")
+	_, err := l.o.Journal.Append(ctx, Record{Epoch: newEpoch(), After: l.known.Load().epoch})
+	return Position{}, err
+}
