@@ -83,7 +83,7 @@ var errJournal = errors.New("redis: ledger: what is stored there is no ledger")
 
 // Read implements store.Journal.
 func (s *Store) Read(ctx context.Context, after store.Position) (store.Batch, error) {
-	ctx, cancel := context.WithTimeout(ctx, blockTime+s.opts.SocketTimeout/5)
+	ctx, cancel := context.WithTimeout(ctx, 4*blockTime)
 	defer cancel()
 	var b store.Batch
 	var err error
@@ -115,35 +115,27 @@ func (s *Store) readJournal(ctx context.Context) (b store.Batch, err error) {
 	return b, nil
 }
 
-// followJournal reads what comes after a position, once it has seen that the
-// position itself is there still.
+// followJournal waits for what comes after a position, and then looks whether
+// the position itself is there still: what has lost that has lost more.
 func (s *Store) followJournal(ctx context.Context, after store.Position) (b store.Batch, err error) {
 	records, deletions := formatSeq(after.Records), formatSeq(after.Deletions)
 	pipe := s.follower.Pipeline()
+	news := pipe.XRead(ctx, &goredis.XReadArgs{
+		Streams: []string{recordsName, deletionsName, records, deletions}, Count: 1000, Block: blockTime,
+	})
 	record := pipe.XRangeN(ctx, recordsName, records, records, 1)
 	deletion := pipe.XRangeN(ctx, deletionsName, deletions, deletions, 1)
-	if _, err := pipe.Exec(ctx); err != nil {
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, goredis.Nil) {
 		return b, err
 	}
 	b.To = after
-	b.Lost = after.Records != (store.Seq{}) && len(record.Val()) == 0
-	b.Missed = after.Deletions != (store.Seq{}) && len(deletion.Val()) == 0
-	if b.Missed {
-		deletions = "0-0"
-	}
-	if b.Lost {
+	if b.Lost = after.Records != (store.Seq{}) && len(record.Val()) == 0; b.Lost {
 		return b, nil
 	}
-	streams, err := s.follower.XRead(ctx, &goredis.XReadArgs{
-		Streams: []string{recordsName, deletionsName, records, deletions}, Count: 1000, Block: blockTime,
-	}).Result()
-	if errors.Is(err, goredis.Nil) {
-		return b, nil
+	if b.Missed = after.Deletions != (store.Seq{}) && len(deletion.Val()) == 0; b.Missed {
+		b.To.Deletions = store.Seq{}
 	}
-	if err != nil {
-		return b, err
-	}
-	for _, stream := range streams {
+	for _, stream := range news.Val() {
 		if stream.Stream == recordsName {
 			if err := s.takeRecords(&b, stream.Messages); err != nil {
 				return b, err

@@ -100,6 +100,7 @@ func New(opts Options) (*Store, error) {
 
 	follower := *base
 	follower.PoolSize, follower.PipelinePoolSize, follower.MaxRetries = 1, -1, -1
+	follower.ReadTimeout = 2 * blockTime // of a read that blocks
 
 	s.fast, s.bulk, s.follower, s.node = goredis.NewClient(&fast), goredis.NewClient(&bulk), goredis.NewClient(&follower), rand.Text()
 	s.batch, err = s.fast.AsyncAutoPipelineWithOptions(&goredis.AutoPipelineOptions{
