@@ -45,6 +45,9 @@ type Options struct {
 	Metrics prometheus.Gatherer
 	Health  func() Health // asked on each request; must be quick and safe for concurrent use
 	Stats   func() any    // likewise; what it gives is sent as JSON
+	// Purge makes untrue whatever has the label (see store.Ledger), or stale; it
+	// returns once that holds for every process, or why it may not.
+	Purge   func(ctx context.Context, label string, soft bool) error
 	Version string
 	Logger  *slog.Logger
 }
@@ -81,6 +84,8 @@ func (s *Server) routes() {
 	s.open("GET /readyz", s.readyz)
 	s.guarded("GET /metrics", s.bounded(s.metrics))
 	s.guarded("GET /api/v1/stats", s.bounded(s.stats))
+	s.guarded("POST /api/v1/purge", s.purge)
+	s.guarded("DELETE /api/v1/cache/{key}", s.purgeKey)
 }
 
 func (s *Server) open(pattern string, h http.HandlerFunc) { s.mux.Handle(pattern, h) }

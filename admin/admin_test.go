@@ -28,6 +28,7 @@ func options() Options {
 		Metrics: r,
 		Health:  func() Health { return Health{Ready: true} },
 		Stats:   func() any { return map[string]any{"routes": []string{"chat"}} },
+		Purge:   func(context.Context, string, bool) error { return nil },
 		Version: "1.2.3",
 		Logger:  slog.New(slog.DiscardHandler),
 	}

@@ -36,6 +36,7 @@ func commands() []command {
 		cmdKey(),
 		cmdRoutes(),
 		cmdStats(),
+		cmdPurge(),
 		cmdHealthcheck(),
 		cmdVersion(),
 	}

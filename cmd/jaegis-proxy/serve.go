@@ -195,7 +195,8 @@ func (s *server) listen(cfg *config.Config, reg *prometheus.Registry) error {
 		}
 		s.adminAddr = ln.Addr().String()
 		s.admin = admin.New(admin.Options{
-			Token: string(cfg.Admin.Token), Metrics: reg, Health: s.health, Stats: func() any { return s.proxy.Stats() }, Version: buildVersion(), Logger: s.log,
+			Token: string(cfg.Admin.Token), Metrics: reg, Health: s.health, Stats: func() any { return s.proxy.Stats() },
+			Purge: s.stores.ledgers.purge, Version: buildVersion(), Logger: s.log,
 		})
 		go func() { s.failed <- s.admin.Serve(ln) }()
 	}
