@@ -50,6 +50,8 @@ type call struct {
 	would     *store.Entry // in shadow mode: what would have been given
 	fallback  *store.Entry // stale, for when the upstream fails
 	part      *store.Entry // a part that is stored and not enough for this request
+	partKey   cachekey.Key // under which the whole would lie that it is of
+	wholeKey  cachekey.Key // under which the whole is looked for, where a part is asked for
 
 	forward string // why the request is forwarded, where that is known better than "miss" (RFC 9211, section 2.2)
 	outcome Outcome

@@ -25,7 +25,7 @@ func (c *call) deliver(e *store.Entry, o Outcome) (streaming bool, err error) {
 	if isPaced && rep.ours != "" {
 		rep = representation{decode: rep.ours, varies: true}
 	}
-	age := e.Lifetime.Age(c.start)
+	age := e.Lifetime.Age(c.asked)
 	status := 0
 	if o == Revalidated {
 		status = fasthttp.StatusNotModified

@@ -63,6 +63,9 @@ func (b *batch) begin(own []*item, why purpose) *itemFetch {
 		body.Size = int64(len(body.bytes))
 	}
 	x.l = b.lead(body, why)
+	for i := range x.items {
+		x.items[i].f.Until(x.l.untrue(x.items[i].base))
+	}
 	if !x.whole {
 		// The key names the client's request, which this is not.
 		x.l.req.Header.Del("Idempotency-Key")

@@ -35,7 +35,7 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 	}
 	if (err != nil || c.failed(&head)) && c.fallback != nil {
 		f.Leave()
-		c.detail = "upstream-error"
+		c.detail, c.asked = "upstream-error", p.now()
 		return c.deliver(c.fallback, Stale)
 	}
 	if err != nil {

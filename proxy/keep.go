@@ -31,7 +31,7 @@ func (l *leader) entry(head *answerHead) (*store.Entry, error) {
 	}
 	switch {
 	case head.decision.Partial != nil && !head.decision.Alone:
-		return l.combine(e)
+		return l.combine(head, e)
 	case l.completing && e.Length != head.length:
 		return nil, errPart
 	}

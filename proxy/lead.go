@@ -65,6 +65,8 @@ type leader struct {
 	sign     *store.Entry      // as in call
 	stored   *store.Entry      // what is stored, whatever its state
 	part     *store.Entry      // as in call
+	partKey  cachekey.Key      // as in call
+	wholeKey cachekey.Key      // of the whole, where a part is asked for
 	prefix   []byte            // what comes before the upstream's answer
 	span     trace.SpanContext // of the request that began the fetch
 	asked    time.Time         // when the client's request came: what was looked up is no older
@@ -130,7 +132,7 @@ func (p *Proxy) newLeader(c *call, f *inFlight, why purpose, body Body) *leader 
 	l := &leader{
 		p: p, f: f, route: c.route, table: c.table, why: why, id: c.id.String(), asked: c.asked, stamp: c.stamp,
 		joinKey: c.key, keys: c.keys, origin: c.origin(), controls: c.controls, sign: c.signpost,
-		stored: c.stored, part: c.part, would: c.would, fallback: c.fallback != nil,
+		stored: c.stored, part: c.part, partKey: c.partKey, wholeKey: c.wholeKey, would: c.would, fallback: c.fallback != nil,
 		span: c.spanContext(), tenant: c.tenant(), filling: why != fetchPass,
 		about: policy.Request{
 			Method: c.method, NoStore: c.cc.NoStore, Range: c.ranged,
@@ -154,7 +156,19 @@ func (p *Proxy) newLeader(c *call, f *inFlight, why purpose, body Body) *leader 
 	if l.filling {
 		p.fills.begin(l.keys.base)
 	}
+	f.Until(l.untrue(l.keys.base))
 	return l
+}
+
+// untrue gives a function that says whether what the leader fetches for the key
+// has been made untrue, or purged, since it began.
+func (l *leader) untrue(base cachekey.Key) func() bool {
+	if l.why == fetchPass {
+		return nil
+	}
+	of := store.Entry{Stamp: l.stamp, Asked: l.asked, Tags: l.tags(nil, base)}
+	ledger := l.p.o.Ledger(base.Namespace)
+	return func() bool { return ledger.Judge(base, &of) != store.Good || l.p.untrue(base, of.Asked) }
 }
 
 // full says whether as many fetches are under way as there may be. They may
@@ -229,6 +243,9 @@ func (l *leader) failed(err error) {
 // land takes the flight out of the group: from now on the store answers.
 func (l *leader) land() {
 	l.p.flights.Forget(l.joinKey, l.f)
+	if l.about.Range {
+		l.p.flights.Forget(l.wholeKey, l.f)
+	}
 	l.f.Done()
 	if l.filling {
 		l.p.fills.end(l.keys.base)
@@ -318,6 +335,8 @@ func (l *leader) judge(resp *Response) *answerHead {
 	switch {
 	case d.Store && d.Partial != nil:
 		l.arriving()
+	case d.Store && l.about.Range: // the whole, which others may be waiting for
+		l.p.flights.Offer(l.wholeKey, l.f)
 	case d.Store && l.why == fetchPost: // a GET that comes before it is stored finds it here
 		d.Share, head.decision.Share = true, true
 		l.p.flights.Offer(l.joinKey, l.f)

@@ -12,12 +12,7 @@ import (
 // lookup answers from the store if it can, and fetches otherwise.
 func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 	generation := p.flights.Generation()
-	if c.ranged = false; c.asked.IsZero() {
-		c.asked = c.start
-	} else { // after waiting for another
-		c.asked = p.now()
-	}
-	c.stamp = c.ledger().Stamp()
+	c.ranged, c.asked, c.stamp = false, p.now(), c.ledger().Stamp()
 	c.stored, c.fallback = nil, nil
 	e, state := p.find(c)
 	switch {
@@ -68,12 +63,12 @@ func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 	c.regrouped = p.regrouped(c, e)
 	state := c.usable(e, c.regrouped)
 	if e.Status == http.StatusPartialContent {
-		return c.usePart(e, state)
+		return c.usePart(e, state, c.key)
 	}
 	if c.mustNotDecode(e.Header) {
 		return nil, policy.Expired
 	}
-	if c.forward = "stale"; !c.regrouped && e.Lifetime.At(c.start) == policy.Fresh {
+	if c.forward = "stale"; !c.regrouped && e.Lifetime.At(c.asked) == policy.Fresh {
 		c.forward = "request"
 	}
 	return e, state
@@ -83,9 +78,9 @@ func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 // its groups was invalidated.
 func (c *call) usable(e *store.Entry, regrouped bool) policy.State {
 	if regrouped {
-		return policy.Usable(e.Lifetime, &policy.Directives{NoCache: true}, c.start)
+		return policy.Usable(e.Lifetime, &policy.Directives{NoCache: true}, c.asked)
 	}
-	return policy.Usable(e.Lifetime, &c.cc, c.start)
+	return policy.Usable(e.Lifetime, &c.cc, c.asked)
 }
 
 // getBase gives what lies under the call's base key: a signpost, or an answer
@@ -117,7 +112,7 @@ func (p *Proxy) getVariant(c *call) *store.Entry {
 	if e == nil && c.wantsPart() {
 		e = p.get(c, c.keys.part(c.key))
 	}
-	if e == nil || policy.Usable(e.Lifetime, &c.cc, c.start) != policy.Fresh {
+	if e == nil || policy.Usable(e.Lifetime, &c.cc, c.asked) != policy.Fresh {
 		return nil
 	}
 	return e
@@ -149,8 +144,8 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 	// then (see below); from here on nothing is forgotten of what is on its way.
 	p.fills.begin(c.keys.base)
 	defer p.fills.end(c.keys.base)
-	if e := p.arrived(c); e != nil {
-		if e, state := c.usePart(e, policy.Usable(e.Lifetime, &c.cc, c.start)); state == policy.Fresh {
+	if e, key := p.arrived(c); e != nil {
+		if e, state := c.usePart(e, policy.Usable(e.Lifetime, &c.cc, c.asked), key); state == policy.Fresh {
 			return c.deliver(e, Hit)
 		}
 	}
@@ -163,7 +158,7 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 		if f := p.flights.Find(c.key); f != nil { // the whole is coming, or about to be stored
 			return p.follow(c, f, Joined)
 		}
-		c.ranged, c.key = true, c.keys.part(c.key)
+		c.ranged, c.wholeKey, c.key = true, c.key, c.keys.part(c.key)
 	}
 	if !c.controls.stores() { // others are not to wait for what is not stored
 		if f := p.flights.Find(c.key); f != nil {
@@ -172,6 +167,7 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 		return p.alone(c)
 	}
 	if _, marked := p.uncacheable.GetIfPresent(c.key); marked || c.cc.NoCache || c.method == "HEAD" {
+		p.findLanding(c)
 		return p.alone(c)
 	}
 	f, leader := p.flights.Join(c.key, func() *inFlight { return p.newFlight(c, c.route.CancelAbandoned) })
@@ -189,6 +185,27 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 	}
 	p.start(c, f, fetchShared)
 	return p.follow(c, f, Miss)
+}
+
+// findLanding finds what is about to be stored, for a request that validates it
+// or brings it up to date.
+func (p *Proxy) findLanding(c *call) {
+	if c.stored != nil {
+		return
+	}
+	f := p.flights.Find(c.key)
+	if f == nil {
+		return
+	}
+	defer f.Leave()
+	if !f.Ended() {
+		return
+	}
+	<-f.Settled() // the leader only computes between the end and the verdict
+	head, err := f.Head(c.waiting())
+	if e := f.Value(); err == nil && e != nil && e.Status != http.StatusPartialContent && c.mayShare(&head) {
+		c.stored, c.forward = e, "request"
+	}
 }
 
 // callOff ends a flight that is not needed, in which the caller has a seat.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 
+	"jaegis-proxy/cachekey"
 	"jaegis-proxy/policy"
 	"jaegis-proxy/store"
 )
@@ -40,11 +41,12 @@ func (l *leader) arriving() {
 
 // arrived gives the part whose last byte was sent, while it is not in the store
 // yet, so that who asks for parts one after another finds the last one; nil
-// when there is none, or none for this call.
-func (p *Proxy) arrived(c *call) *store.Entry {
+// when there is none, or none for this call. Beside it is the key under which it
+// will lie.
+func (p *Proxy) arrived(c *call) (*store.Entry, cachekey.Key) {
 	v, ok := p.landings.Load(c.keys.own)
 	if !ok || !v.(*landing).f.Ended() {
-		return nil
+		return nil, cachekey.Key{}
 	}
 	f := v.(*landing).f
 	<-f.Settled() // the leader only computes between the end and the verdict
@@ -53,15 +55,15 @@ func (p *Proxy) arrived(c *call) *store.Entry {
 	at.alone = false // the key of an answer to another Range is another
 	if e := f.Value(); err == nil && e != nil && !head.decision.Alone && head.decision.Share &&
 		at.key == c.keys.at(&at) && !c.outdated(&head) {
-		return e
+		return e, at.key
 	}
-	return nil
+	return nil, cachekey.Key{}
 }
 
 // usePart says what a stored part in this state is for this request. A part
 // that is not fresh is of no use; one that does not answer the request may
-// still be a beginning of what does.
-func (c *call) usePart(e *store.Entry, state policy.State) (*store.Entry, policy.State) {
+// still be a beginning of what does, which lies under the key then.
+func (c *call) usePart(e *store.Entry, state policy.State, key cachekey.Key) (*store.Entry, policy.State) {
 	if state != policy.Fresh {
 		return nil, policy.Expired
 	}
@@ -69,7 +71,7 @@ func (c *call) usePart(e *store.Entry, state policy.State) (*store.Entry, policy
 	if e.Status == http.StatusOK || !fits || c.within(e, part) { // what fits with nothing was found as the answer to this very Range
 		return e, policy.Fresh
 	}
-	c.part = e
+	c.part, c.partKey = e, key
 	return nil, policy.Expired
 }
 
@@ -109,7 +111,9 @@ func (l *leader) remainder() http.Header {
 	return http.Header{"Range": {"bytes=" + strconv.FormatInt(part.Last+1, 10) + "-"}, "If-Range": {validator}}
 }
 
-// completes says whether the answer is what the stored part lacks.
+// completes says whether the answer is what the stored part lacks, and makes a
+// whole with it that lies where the part did: one caller's part must not become
+// the beginning of what another is given.
 func (l *leader) completes(resp *Response) bool {
 	if resp.Status != http.StatusPartialContent {
 		return false
@@ -117,16 +121,29 @@ func (l *leader) completes(resp *Response) bool {
 	stored := toHeader(l.part.Header)
 	have, _ := partOf(l.part)
 	rest, ok := policy.Part(resp.Header, l.p.now())
-	return ok && policy.Combinable(stored, resp.Header) && resp.Header.Get("Content-Encoding") == "" &&
-		rest == policy.ContentRange{First: have.Last + 1, Last: have.Size - 1, Size: have.Size}
+	if !ok || !policy.Combinable(stored, resp.Header) || resp.Header.Get("Content-Encoding") != "" ||
+		rest != (policy.ContentRange{First: have.Last + 1, Last: have.Size - 1, Size: have.Size}) {
+		return false
+	}
+	d := policy.Decide(&l.route.Rule, &l.about, &policy.Response{
+		Status: http.StatusOK, Header: l.completed(resp), Framed: resp.Framed,
+	}, l.p.now())
+	at := l.place(&d)
+	return at.key == l.partKey
+}
+
+// completed is the head of the whole that the answer makes with the stored part.
+func (l *leader) completed(resp *Response) http.Header {
+	h := policy.Freshen(toHeader(l.part.Header), resp.Header)
+	ofThePart(h)
+	h.Del("Content-Range")
+	return h
 }
 
 // complete makes the answer the whole: the stored part comes first.
 func (l *leader) complete(resp *Response) {
 	have, _ := partOf(l.part)
-	resp.Header = policy.Freshen(toHeader(l.part.Header), resp.Header)
-	ofThePart(resp.Header)
-	resp.Header.Del("Content-Range")
+	resp.Header = l.completed(resp)
 	resp.Status, resp.Length = http.StatusOK, have.Size
 	l.prefix, l.completing = l.part.Body, true
 }
@@ -134,14 +151,15 @@ func (l *leader) complete(resp *Response) {
 // errPart is an answer that has not the length that its head tells.
 var errPart = errors.New("the upstream's answer has another length than its head tells")
 
-// combine joins a part with the one that was stored, where they touch. What
-// has become the whole is stored as such.
-func (l *leader) combine(e *store.Entry) (*store.Entry, error) {
+// combine joins a part with the one that was stored, where they touch and lie in
+// the same place: one caller's part is not another's, nor one variant's. What has
+// become the whole is stored as such.
+func (l *leader) combine(head *answerHead, e *store.Entry) (*store.Entry, error) {
 	part, ok := partOf(e)
 	if !ok {
 		return nil, errPart
 	}
-	if l.part == nil {
+	if l.part == nil || head.at.key != l.partKey {
 		return asWhole(e, part), nil
 	}
 	old, ok := partOf(l.part)

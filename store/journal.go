@@ -52,7 +52,7 @@ type Batch struct {
 // The pauses of a process whose journal fails.
 const (
 	journalRetry    = 100 * time.Millisecond
-	journalMaxRetry = time.Second
+	journalMaxRetry = 500 * time.Millisecond
 )
 
 // follow reads the journal until ctx ends.

@@ -64,7 +64,8 @@ type Flight[H, V any] struct {
 	err       error
 	value     V
 	sealed    bool
-	abandon   bool // the leader stops when nobody reads
+	untrue    func() bool // says that nobody is to join any more; nil: never
+	abandon   bool        // the leader stops when nobody reads
 	abandoned bool
 	held      bool // the leader may still need the body
 	seats     int  // callers that joined and have not left
@@ -114,6 +115,14 @@ func (f *Flight[H, V]) Keep() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.abandon = false
+}
+
+// Until has callers join only while untrue says no. It is asked for each of
+// them, must be quick, and must not use the flight.
+func (f *Flight[H, V]) Until(untrue func() bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.untrue = untrue
 }
 
 // Close ends the body: whole with nil, cut short with an error, which readers
@@ -194,7 +203,7 @@ func (f *Flight[H, V]) Sealed() bool {
 func (f *Flight[H, V]) sit() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.sealed || f.abandoned || !f.held || f.ended && f.err != nil {
+	if f.sealed || f.abandoned || !f.held || f.ended && f.err != nil || f.untrue != nil && f.untrue() {
 		return false
 	}
 	f.seats++
