@@ -308,6 +308,7 @@ func (l *leader) judge(resp *Response) *answerHead {
 		l.invalidate(resp)
 		l.asked = l.p.now().Add(1) // what it has just made untrue is older
 		head.asked = l.asked
+		l.f.Until(l.untrue(l.keys.base))
 	case l.about.Method == "HEAD":
 		l.updateByHead(head)
 	}

@@ -71,11 +71,11 @@ const secret = "secret"
 // it was answered from the store.
 func (p *proc) asking(t *testing.T, path string, fields ...string) (body, xCache string) {
 	t.Helper()
-	method, fields := "POST", append(fields, "Content-Type", "application/json")
+	method, asked, fields := "POST", `{"model":"m"}`, append(fields, "Content-Type", "application/json")
 	if path == "/http" {
-		method = "GET"
+		method, asked, fields = "GET", "", fields[:len(fields)-2]
 	}
-	resp, body := ask(t, method, p.URL+path, `{"model":"m"}`, fields...)
+	resp, body := ask(t, method, p.URL+path, asked, fields...)
 	if resp.StatusCode != 200 {
 		t.Fatalf("%s: %d %s", path, resp.StatusCode, body)
 	}
