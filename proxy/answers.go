@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -168,6 +169,11 @@ func ofThatRequest(name string) bool {
 		return true
 	}
 	return strings.HasPrefix(name, "X-Ratelimit-") || strings.HasPrefix(name, "Anthropic-Ratelimit-")
+}
+
+// ofNobody drops those fields.
+func ofNobody(fields []store.Field) []store.Field {
+	return slices.DeleteFunc(slices.Clone(fields), func(f store.Field) bool { return ofThatRequest(f.Name) })
 }
 
 // usage is what the answer took.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -50,7 +51,11 @@ func (c *call) identify() *refusal {
 		return nil
 	}
 	for pair := range strings.SplitSeq(string(c.target.query), "&") {
-		if _, value, _ := strings.Cut(pair, "="); value != "" && c.table.isClientKey(value) {
+		_, value, _ := strings.Cut(pair, "=")
+		if plain, err := url.QueryUnescape(value); err == nil {
+			value = plain
+		}
+		if value != "" && c.table.isClientKey(value) {
 			return errKeyInQuery
 		}
 	}

@@ -67,7 +67,7 @@ func (c *call) readControls() *refusal {
 	}
 	for k, v := range c.ctx.Request.Header.All() {
 		name := http.CanonicalHeaderKey(string(k))
-		if !strings.HasPrefix(name, controlPrefix) {
+		if !strings.HasPrefix(name, controlPrefix) || name == "Jaegis-Cache-Control" { // that is a field of answers
 			continue
 		}
 		if r := c.readControl(name, strings.Trim(string(v), " \t"), denied); r != nil {
@@ -102,6 +102,8 @@ func (c *call) readControl(name, value string, denied Controls) *refusal {
 		}
 	case controlTags:
 		control, r = ControlTags, c.readTags(value)
+	default:
+		r = errControl(name, "is not known: there are Jaegis-Cache-TTL, Jaegis-Cache-Mode, Jaegis-Cache-Namespace and Jaegis-Cache-Tags")
 	}
 	if denied&control != 0 {
 		return &refusal{http.StatusForbidden, "control_denied", "this route or this client may not send " + name, false}

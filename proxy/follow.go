@@ -119,7 +119,11 @@ func (p *Proxy) sendLive(c *call, f *inFlight, head *answerHead, o Outcome) (str
 		f.Leave()
 		return false, nil
 	}
-	c.reply(head.status, head.fields, &rep, cs, -1)
+	fields := head.fields
+	if o == Joined && c.route.readsAnswers() { // what speaks of the other caller's account is for that one
+		fields = ofNobody(fields)
+	}
+	c.reply(head.status, fields, &rep, cs, -1)
 	if c.method == "HEAD" || head.status == 204 || head.status == 304 {
 		if rep.decode != "" {
 			head.length = -1

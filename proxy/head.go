@@ -38,9 +38,16 @@ const (
 	hasRequestID
 	hasTrace
 	hasOverride
-	hasControls // a field of ours, see controls.go
+	hasControlTTL // fields of ours, see controls.go
+	hasControlMode
+	hasControlNamespace
+	hasControlTags
+	hasControlOther // there is none of that name
+
+	hasControls = hasControlTTL | hasControlMode | hasControlNamespace | hasControlTags | hasControlOther
 )
 
+// has says whether one of them is there.
 func (h headFlags) has(f headFlags) bool { return h&f != 0 }
 
 // watched gives the flag of a field that has one, by lower-case name, and
@@ -77,10 +84,17 @@ func watched(lower []byte) (flag headFlags, single bool) {
 		return hasTrace, true
 	case "x-http-method", "x-method-override", "x-http-method-override":
 		return hasOverride, false
-	case "jaegis-cache-ttl", "jaegis-cache-mode", "jaegis-cache-namespace":
-		return hasControls, true
+	case "jaegis-cache-ttl":
+		return hasControlTTL, true
+	case "jaegis-cache-mode":
+		return hasControlMode, true
+	case "jaegis-cache-namespace":
+		return hasControlNamespace, true
 	case "jaegis-cache-tags":
-		return hasControls, false
+		return hasControlTags, false
+	}
+	if bytes.HasPrefix(lower, []byte("jaegis-cache-")) {
+		return hasControlOther, false
 	}
 	return 0, false
 }

@@ -36,7 +36,7 @@ func (l *leader) entry(head *answerHead) (*store.Entry, error) {
 		return nil, errPart
 	}
 	if l.ai != nil {
-		e.Header = slices.DeleteFunc(slices.Clone(e.Header), func(f store.Field) bool { return ofThatRequest(f.Name) })
+		e.Header = ofNobody(e.Header)
 		e.Usage = l.usage()
 		if len(l.ai.chunks) > 0 {
 			e.Events = eventsOf(field(e.Header, "Content-Type"), body, l.ai.chunks)

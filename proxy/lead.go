@@ -75,11 +75,12 @@ type leader struct {
 	started  time.Time
 	size     int64
 
-	ai         *answer    // nil when the answer is not read
-	aiSpan     trace.Span // of the upstream's answer; nil when traces are off
-	tenant     string     // whose request it was
-	caller     [sha256.Size]byte
-	would      *store.Entry // in shadow mode: what would have been given
+	ai         *answer           // nil when the answer is not read
+	aiSpan     trace.Span        // of the upstream's answer; nil when traces are off
+	tenant     string            // whose request it was
+	caller     [sha256.Size]byte // who asks
+	proof      [sha256.Size]byte // what an acceptance proves of him
+	would      *store.Entry      // in shadow mode: what would have been given
 	joined     joiners
 	landing    *landing // of the part that is to be stored
 	fallback   bool     // what is stored may be used when the upstream fails
@@ -143,8 +144,8 @@ func (p *Proxy) newLeader(c *call, f *inFlight, why purpose, body Body) *leader 
 			Host: string(c.target.host), Header: c.upstreamHeader(client, why != fetchPass), Body: body,
 		},
 	}
-	if c.table.shares && c.route.Key != nil {
-		l.caller = c.caller()
+	if l.caller = c.caller(); c.route.Key != nil {
+		l.proof = c.proofOf(l.caller)
 	}
 	if l.asked.IsZero() {
 		l.asked, l.stamp = c.start, c.ledger().Stamp()

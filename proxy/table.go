@@ -39,6 +39,7 @@ type Route struct {
 	metrics *routeMetrics
 	warned  atomic.Int64   // the second of the last warning about its upstream
 	keyed   []string       // lower-case names of the headers in the key
+	callers *cachekey.Rule // what identifies a caller to the upstream, on whatever route
 	forAll  *cachekey.Rule // the key whoever asks, where answers say themselves whom they are for or all accepted callers share; nil elsewhere
 }
 
@@ -82,11 +83,46 @@ func (t *Table) prepare(m *metrics, memo *cachekey.Memo) error {
 	var errs []error
 	for _, r := range t.all() {
 		t.shares = t.shares || r.ProofTTL > 0
+	}
+	if err := t.prepareCallers(); err != nil {
+		errs = append(errs, err)
+	}
+	for _, r := range t.all() {
 		if err := r.prepare(m); err != nil {
 			errs = append(errs, fmt.Errorf("route %s: %w", r.Name, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// prepareCallers has all routes of an upstream tell its callers apart by the
+// same headers and parameters: a credential that is refused on one of them is
+// refused.
+func (t *Table) prepareCallers() error {
+	of := map[*Upstream]*cachekey.Rule{}
+	for _, r := range t.all() {
+		if r.Upstream == nil {
+			continue
+		}
+		rule := of[r.Upstream]
+		if rule == nil {
+			rule = &cachekey.Rule{Namespace: "callers", Scope: cachekey.ScopeCredential}
+			of[r.Upstream] = rule
+		}
+		r.callers = rule
+		for _, name := range r.credentials() {
+			if !slices.ContainsFunc(rule.Credentials, func(have string) bool { return strings.EqualFold(have, name) }) {
+				rule.Credentials = append(rule.Credentials, name)
+			}
+		}
+	}
+	for u, rule := range of {
+		slices.Sort(rule.Credentials) // whatever the order of the routes
+		if err := rule.Prepare(); err != nil {
+			return fmt.Errorf("upstream %s: %w", u.Name(), err)
+		}
+	}
+	return nil
 }
 
 // all are the routes and the fallback.

@@ -195,3 +195,62 @@ func TestACutPartIsNotKept(t *testing.T) {
 		t.Errorf("%d calls", calls)
 	}
 }
+
+// ownParts is an origin whose answer is one caller's own, and whose parts say in
+// different ways whom they are for.
+func ownParts(t *testing.T, say func(h http.Header, first bool, r *http.Request)) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who := r.Header.Get("Cookie") + r.Header.Get("Authorization") + r.Header.Get("X")
+		w.Header().Set("ETag", `"v1"`)
+		say(w.Header(), strings.HasPrefix(r.Header.Get("Range"), "bytes=0-"), r)
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(strings.Repeat(who[len(who)-1:], 10)))
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// A part that is kept for one caller, or one variant, becomes no piece of what
+// another is given, whatever the other part says of itself.
+func TestOnesPartIsNoPieceOfAnothersAnswer(t *testing.T) {
+	f := func(what string, say func(h http.Header, first bool, r *http.Request), one, other []string) {
+		t.Helper()
+		p := start(t, routesBefore(ownParts(t, say)))
+		for _, path := range []string{"/joined", "/completed"} {
+			ask(t, "GET", p.URL+path, "", append([]string{"Range", "bytes=0-4"}, one...)...)
+			if path == "/joined" {
+				ask(t, "GET", p.URL+path, "", append([]string{"Range", "bytes=5-9"}, one...)...)
+			} else if _, body := ask(t, "GET", p.URL+path, "", one...); body != strings.Repeat(one[1][len(one[1])-1:], 10) {
+				t.Errorf("%s %s: %q", what, path, body)
+			}
+			for range 3 {
+				resp, body := ask(t, "GET", p.URL+path, "", other...)
+				if want := strings.Repeat(other[1][len(other[1])-1:], 10); body != want && !strings.Contains(resp.Header.Get("Cache-Control"), "s-maxage") {
+					t.Errorf("%s %s: %q, %s", what, path, body, resp.Header.Get("Cache-Status"))
+				}
+				if strings.HasPrefix(body, one[1][len(one[1])-1:]) && !strings.HasPrefix(body, strings.Repeat(one[1][len(one[1])-1:], 10)) {
+					t.Errorf("%s %s: a mixture: %q", what, path, body)
+				}
+			}
+		}
+	}
+	callers := func(first, then string) func(h http.Header, isFirst bool, r *http.Request) {
+		return func(h http.Header, isFirst bool, r *http.Request) {
+			who := r.Header.Get("Cookie") + r.Header.Get("Authorization")
+			h.Set("ETag", fmt.Sprintf("%q", who))
+			if h.Set("Cache-Control", then); isFirst {
+				h.Set("Cache-Control", first)
+			} else if r.Header.Get("Range") == "" {
+				h.Set("Cache-Control", first)
+			}
+		}
+	}
+	f("cookies", callers("max-age=100", "s-maxage=100"), []string{"Cookie", "c=A"}, []string{"Cookie", "c=B"})
+	f("credentials", callers("max-age=100, must-revalidate", "s-maxage=100"), []string{"Authorization", "Bearer A"}, []string{"Authorization", "Bearer B"})
+	f("variants", func(h http.Header, isFirst bool, r *http.Request) {
+		h.Set("Cache-Control", "public, max-age=100")
+		if isFirst || r.Header.Get("Range") == "" {
+			h.Set("Vary", "X")
+		}
+	}, []string{"X", "1"}, []string{"X", "2"})
+}

@@ -71,6 +71,57 @@ func TestASharedAnswerIsForAcceptedCallersAlone(t *testing.T) {
 	one("alice", "{}", 200, "for", "HIT")
 }
 
+// What a proof is of: the account that the request names, too; and a refusal
+// counts on whatever route of the upstream it comes.
+func TestAProofIsOfTheAccountAndEndsByARefusalAnywhere(t *testing.T) {
+	u := serveProvider(t)
+	u.set(func(w http.ResponseWriter, r *http.Request) bool {
+		who := r.URL.Query().Get("key") + strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		org := r.Header.Get("OpenAI-Organization")
+		if who == "alice" && org == "bobs" || r.URL.Path == "/files" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return true
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("OpenAI-Organization", "of "+who)
+		fmt.Fprintf(w, `{"model":"m","choices":[{"index":0,"message":{"content":"for %s in %s"},"finish_reason":"stop"}]}`, who, org)
+		return true
+	})
+	p := start(t, fmt.Sprintf(`
+upstreams: {u: {url: %q}}
+routes:
+  - {name: chat, match: {path: /chat}, protocol: openai-chat, ttl: 1h, scope: shared, proof_ttl: 1h, key: {credentials: [Authorization, "?key"]}}
+  - {name: own, match: {path: /own}, protocol: openai-chat, ttl: 1h}
+  - {name: files, match: {path: /files}, cache: false}
+`, u.URL))
+	one := func(path string, status int, says, xCache string, fields ...string) {
+		t.Helper()
+		resp, got := ask(t, "POST", p.URL+path, "{}", append(fields, "Content-Type", "application/json")...)
+		if resp.StatusCode != status || !strings.Contains(got, says) || resp.Header.Get("X-Cache") != xCache {
+			t.Errorf("%s %v: status %d, %s, %s", path, fields, resp.StatusCode, got, resp.Header.Get("Cache-Status"))
+		}
+	}
+	alice, bob, org := []string{"Authorization", "Bearer alice"}, []string{"Authorization", "Bearer bob"}, []string{"OpenAI-Organization", "bobs"}
+	one("/chat", 200, "for alice in ", "MISS", alice...)
+	one("/chat", 200, "for alice in ", "HIT", alice...)
+	one("/chat", 200, "for bob in bobs", "MISS", append(bob, org...)...)
+	one("/chat", 401, "", "MISS", append(alice, org...)...)
+	one("/chat", 200, "for alice", "MISS", alice...) // that was a refusal
+
+	one("/chat?key=k", 200, "for k", "MISS")
+	one("/chat?key=k", 200, "for", "HIT")
+	one("/files?key=k", 401, "", "PASS")
+	one("/chat?key=k", 200, "for", "MISS")
+
+	one("/own", 200, "for bob", "MISS", bob...)
+	one("/own", 200, "for bob", "HIT", bob...)
+	one("/files", 401, "", "PASS", bob...)
+	one("/own", 200, "for bob", "MISS", bob...) // a refused credential is given nothing, until it is accepted
+	one("/own", 200, "for bob", "HIT", bob...)
+	one("/own", 200, "for carol", "MISS", "Authorization", "Bearer carol")
+	one("/own", 200, "for carol", "HIT", "Authorization", "Bearer carol")
+}
+
 // Many first calls of one credential prove it once.
 func TestFirstCallsAtTheSameTimeProveOnce(t *testing.T) {
 	u := serveProvider(t)
@@ -205,8 +256,19 @@ func TestWhatClientsMaySayOfOneRequest(t *testing.T) {
 	one(`2`, "7", "MISS", "Jaegis-Cache-TTL", "1s", "Jaegis-Cache-Tags", "a, b")
 	one(`2`, "7", "HIT")
 	(&rig{proc: p}).until(t, send("POST", "/chat", "2", "Content-Type: application/json"), "expired", func(r *reply) bool { return strings.Contains(string(r.Body), `"8"`) })
+	all := [][2]string{{"Jaegis-Cache-TTL", "60"}, {"Jaegis-Cache-Mode", "read-write"}, {"Jaegis-Cache-Namespace", "pairs"}, {"Jaegis-Cache-Tags", "a, b"}}
+	for _, x := range all {
+		for _, y := range all {
+			if x == y {
+				continue
+			}
+			if resp, body := ask(t, "POST", p.URL+"/chat", "3", x[0], x[1], y[0], y[1], "Content-Type", "application/json"); resp.StatusCode != http.StatusOK {
+				t.Errorf("%v and %v: status %d, %s", x, y, resp.StatusCode, body)
+			}
+		}
+	}
 	for _, bad := range [][2]string{
-		{"Jaegis-Cache-Mode", "sometimes"}, {"Jaegis-Cache-TTL", "soon"}, {"Jaegis-Cache-TTL", "-1"}, {"Jaegis-Cache-TTL", "9999999999"},
+		{"Jaegis-Cache-Foo", "x"}, {"Jaegis-Cache-Mod", "refresh"}, {"Jaegis-Cache-Mode", "sometimes"}, {"Jaegis-Cache-TTL", "soon"}, {"Jaegis-Cache-TTL", "-1"}, {"Jaegis-Cache-TTL", "9999999999"},
 		{"Jaegis-Cache-Namespace", "a b"}, {"Jaegis-Cache-Namespace", ""}, {"Jaegis-Cache-Tags", "a,,b"},
 	} {
 		if resp, body := ask(t, "POST", p.URL+"/chat", "9", bad[0], bad[1]); resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, bad[0]) {

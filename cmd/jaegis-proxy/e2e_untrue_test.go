@@ -229,3 +229,77 @@ func TestAChangeWhileRedisIsAwayHolds(t *testing.T) {
 		}
 	}
 }
+
+// Who asks after a change does not wait for a fetch that began before it.
+func TestNobodyWaitsForWhatIsNoLongerTrue(t *testing.T) {
+	o := serveVersions(t)
+	p := start(t, routesBefore(o.URL))
+	arrived, gate := make(chan struct{}, 1), make(chan struct{})
+	var held atomic.Bool
+	o.answers(func(_ http.ResponseWriter, r *http.Request, _ int64) bool {
+		if r.Method == "GET" && held.CompareAndSwap(false, true) {
+			arrived <- struct{}{}
+			<-gate
+		}
+		return false
+	})
+	first := make(chan struct{})
+	go func() {
+		defer close(first)
+		ask(t, "GET", p.URL+"/x", "")
+	}()
+	<-arrived
+	ask(t, "PUT", p.URL+"/x", "new")
+	if _, body := ask(t, "GET", p.URL+"/x", ""); body != "v2" {
+		t.Errorf("after the change: %s", body)
+	}
+	close(gate)
+	<-first
+	if _, body := ask(t, "GET", p.URL+"/x", ""); body != "v2" {
+		t.Errorf("later: %s", body)
+	}
+}
+
+// RFC 9111, section 4.3.5: HEAD takes out what is about to be stored, too.
+func TestHEADIsHeededByWhatIsAboutToBeStored(t *testing.T) {
+	o := serveVersions(t)
+	p := start(t, routesBefore(o.URL))
+	o.answers(func(w http.ResponseWriter, r *http.Request, _ int64) bool {
+		if r.Method == "HEAD" {
+			w.Header().Set("Cache-Control", "no-store")
+		}
+		return false
+	})
+	for i := range 200 {
+		target := fmt.Sprint(p.URL, "/head/", i)
+		ask(t, "GET", target, "")
+		ask(t, "HEAD", target, "", "Cache-Control", "no-cache")
+		if resp, _ := ask(t, "GET", target, ""); resp.Header.Get("X-Cache") != "MISS" {
+			t.Fatalf("%d: HEAD said no-store, then GET: %s", i, resp.Header.Get("Cache-Status"))
+		}
+	}
+}
+
+// Freshness is that of the moment of the answer: a body that takes its time does
+// not make an old answer a fresh one.
+func TestAnAnswerThatHasExpiredWhileTheBodyCameIsNotFresh(t *testing.T) {
+	o := serveVersions(t)
+	p := start(t, routesBefore(o.URL))
+	o.answers(func(w http.ResponseWriter, _ *http.Request, _ int64) bool {
+		w.Header().Set("Cache-Control", "public, max-age=1, must-revalidate")
+		return false
+	})
+	query := func(pause time.Duration) (age, xCache string) {
+		s := connect(t, p.Addr)
+		defer func() { _ = s.c.Close() }()
+		s.send("QUERY /x HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nabc")
+		time.Sleep(pause)
+		s.send("def")
+		got := s.receive("QUERY")
+		return got.Header.Get("Age"), got.xCache()
+	}
+	query(0)
+	if age, x := query(2500 * time.Millisecond); x == "HIT" {
+		t.Errorf("a hit of age %s", age)
+	}
+}
