@@ -247,7 +247,7 @@ func TestPathsOfPresets(t *testing.T) {
 	f("openai-compatible", "POST", "/embeddings", "u-embeddings-bare openai-embeddings")
 	f("openai-compatible", "GET", "/models", "u-models-bare none")
 	f("anthropic", "POST", "/v1/messages", "u-messages anthropic-messages")
-	f("anthropic", "POST", "/v1/messages/count_tokens", "u-count-tokens none")
+	f("anthropic", "POST", "/v1/messages/count_tokens", "u-count-tokens anthropic-messages")
 	f("anthropic", "POST", "/v1/messages/batches", "u-batches passed")
 	f("anthropic", "GET", "/v1/models", "u-models none")
 	f("anthropic", "POST", "/v1/files", "u-files passed")

@@ -56,6 +56,7 @@ func NeedsRestart(was, is *Config) []string {
 		{"cache.stores", !reflect.DeepEqual(was.Cache.Stores, is.Cache.Stores)},
 		{"cache.memory", was.Cache.Memory != is.Cache.Memory},
 		{"cache.compression", was.Cache.Compression != is.Cache.Compression},
+		{"cache.max_disconnected", was.Cache.MaxDisconnected != is.Cache.MaxDisconnected},
 		{"cache.uncacheable_ttl", was.Cache.UncacheableTTL != is.Cache.UncacheableTTL},
 		{"cache.queue", was.Cache.Queue != is.Cache.Queue},
 		{"currency", was.Currency != is.Currency},

@@ -87,6 +87,8 @@ func (ck *checker) lifetime(key string, r Route) {
 		ck.fail(key+".ttl", "no ttl", "set it, or cache.ttl."+r.Namespace+", or write cache: false")
 	case r.OverrideNoStore && r.Freshness == "origin":
 		ck.fail(key+".override_no_store", "contradicts freshness: origin, where the upstream's word counts", "leave it out, or write freshness: route")
+	case r.ShareAuthorized && r.Freshness == "route":
+		ck.fail(key+".share_authorized", "contradicts freshness: route, where scope says whose answers are whose", "leave it out, or write freshness: origin")
 	}
 	ck.notNegative(key+".stale_while_revalidate", r.StaleWhileRevalidate)
 	ck.notNegative(key+".stale_if_error", r.StaleIfError)

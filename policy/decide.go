@@ -27,6 +27,7 @@ type Rule struct {
 	StaleWhileRevalidate time.Duration
 	StaleIfError         time.Duration
 	OverrideNoStore      bool // FreshnessRoute: store even what says no-store
+	ShareAuthorized      bool // must-revalidate is leave to give an answer to a request with Authorization to others (RFC 9111, section 3.5)
 	PerCaller            bool // the key holds the caller's credentials: entries are private to a caller
 }
 

@@ -179,7 +179,7 @@ func TestPreconditions(t *testing.T) {
 	modified := noon.Format(http.TimeFormat)
 	f := func(want bool, ifNoneMatch, ifModifiedSince, etag string) {
 		t.Helper()
-		if got := (Preconditions{ifNoneMatch, ifModifiedSince}).NotModified(etag, modified); got != want {
+		if got := (Preconditions{ifNoneMatch, ifModifiedSince}).NotModified(etag, modified, ""); got != want {
 			t.Errorf("If-None-Match %q, If-Modified-Since %q against %s: %v", ifNoneMatch, ifModifiedSince, etag, got)
 		}
 	}

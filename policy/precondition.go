@@ -13,11 +13,15 @@ type Preconditions struct {
 }
 
 // NotModified says whether a client that holds a copy needs no other (RFC
-// 9110, section 13.2.2): etag and lastModified are those of the answer that it
-// would be given, either may be empty.
-func (p Preconditions) NotModified(etag, lastModified string) bool {
+// 9110, section 13.2.2): the fields are those of the answer that it would be
+// given, and each may be empty. Where it does not say when it was last modified,
+// its Date says when it was not yet another (RFC 9111, section 4.3.2).
+func (p Preconditions) NotModified(etag, lastModified, date string) bool {
 	if p.IfNoneMatch != "" {
 		return matchesETag(p.IfNoneMatch, etag)
+	}
+	if lastModified == "" {
+		lastModified = date
 	}
 	if p.IfModifiedSince == "" || lastModified == "" {
 		return false

@@ -53,6 +53,10 @@ type call struct {
 	partKey   cachekey.Key // under which the whole would lie that it is of
 	wholeKey  cachekey.Key // under which the whole is looked for, where a part is asked for
 
+	cookies []store.Field // of an upstream's confirmation, for this client alone
+	stores  bool          // what the upstream has confirmed is stored anew
+	failure int           // the status with which the upstream failed; 0 when it gave none
+
 	forward string // why the request is forwarded, where that is known better than "miss" (RFC 9211, section 2.2)
 	outcome Outcome
 	status  int

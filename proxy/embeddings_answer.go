@@ -104,7 +104,7 @@ func (b *batch) canBeStale(own, others []*item) bool {
 
 // deliverStale answers, for a fetch that has failed, with what there is.
 func (b *batch) deliverStale() (streaming bool, err error, done bool) {
-	b.c.detail = "upstream-error"
+	b.c.detail, b.c.asked = failedUpstream, b.c.p.now()
 	streaming, err = b.deliver()
 	return streaming, err, true
 }

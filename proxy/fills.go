@@ -60,12 +60,13 @@ func (f *fills) epoch(base cachekey.Key, names []string) uint64 {
 	return of.epoch
 }
 
-// varies says whether a signpost for the base has begun.
+// varies says whether a signpost for the base has begun by which a field of the
+// request selects.
 func (f *fills) varies(base cachekey.Key) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	of := f.base[base]
-	return of != nil && of.epoch != 0
+	return of != nil && of.epoch != 0 && varies(of.names)
 }
 
 // forget ends the epoch.

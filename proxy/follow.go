@@ -35,7 +35,7 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 	}
 	if (err != nil || c.failed(&head)) && c.fallback != nil {
 		f.Leave()
-		c.detail, c.asked = "upstream-error", p.now()
+		c.detail, c.asked, c.failure = failedUpstream, p.now(), head.status
 		return c.deliver(c.fallback, Stale)
 	}
 	if err != nil {
@@ -54,6 +54,9 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 	}
 	if head.confirmed != nil {
 		f.Leave()
+		if c.stores = head.decision.Store; o != Joined {
+			c.cookies = head.cookies
+		}
 		return c.deliver(head.confirmed, Revalidated)
 	}
 	if o == Joined && head.joined != nil {
@@ -61,6 +64,10 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 	}
 	return p.sendLive(c, f, &head, o)
 }
+
+// failedUpstream is the detail of a stale answer that was given because the
+// upstream failed.
+const failedUpstream = "upstream-error"
 
 // landed waits for the verdict on an answer that has come in whole, and gives
 // what will be stored: a client that asks again as soon as it has its answer
@@ -90,7 +97,11 @@ func (c *call) mayShare(head *answerHead) bool {
 	if !d.Share || c.mustNotDecode(head.fields) || c.outdated(head) {
 		return false
 	}
-	return head.at.key == c.keys.at(&head.at)
+	if head.at.key == c.keys.at(&head.at) {
+		return true
+	}
+	preferred, ok := c.keys.preferred(head.at.names, head.at.epoch)
+	return ok && preferred == head.at.alias
 }
 
 // outdated says whether an answer that was fetched for another was made untrue

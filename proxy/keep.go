@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 
+	"jaegis-proxy/cachekey"
 	"jaegis-proxy/internal/encoding"
 	"jaegis-proxy/policy"
 	"jaegis-proxy/store"
@@ -71,7 +72,7 @@ func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store
 	}
 	defer p.written.Set(l.keys.base, struct{}{})
 	err := p.store.Put(ctx, head.at.key, e)
-	if alias, ok := l.keys.inLanguage(head.at, e.Header); ok && err == nil {
+	if alias := head.at.alias; alias != (cachekey.Key{}) && err == nil && p.fills.isNewest(l.keys.base, alias, head.came) {
 		err = p.store.Put(ctx, alias, e)
 	}
 	if err == nil && len(head.at.names) > 0 && !l.outdated() {

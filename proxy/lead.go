@@ -34,7 +34,8 @@ type answerHead struct {
 	undecided bool     // whether it is stored depends on the answer itself, which is still coming
 	joined    *joiners // callers that were given the answer and did not ask for it themselves
 
-	confirmed *store.Entry // the stored answer, freshened, that the upstream has confirmed; then there is no body
+	cookies   []store.Field // of a confirmation, for who asked for it
+	confirmed *store.Entry  // the stored answer, freshened, that the upstream has confirmed; then there is no body
 }
 
 // errorStatus says whether a stale answer is better than this one (RFC 5861,
@@ -324,6 +325,8 @@ func (l *leader) judge(resp *Response) *answerHead {
 		d.Store, d.Reason = false, reasonTooLarge
 	case d.Store && l.fallback && (head.errorStatus() || head.status == 529):
 		d.Store, d.Reason = false, policy.ReasonStatus // what is stored is better
+	case d.Store && d.Partial != nil && !d.Alone && resp.Length >= 0 && resp.Length != d.Partial.Len():
+		d.Store, d.Share, d.Reason = false, false, policy.ReasonPartial // it is not the part that it says
 	case d.Store && resp.Status == http.StatusPartialContent && resp.Header.Get("Content-Encoding") != "":
 		d.Store, d.Reason = false, policy.ReasonPartial // asked for without: it may not be for those who ask next
 	}
@@ -332,6 +335,7 @@ func (l *leader) judge(resp *Response) *answerHead {
 		l.p.forget(l.keys.base, l.route)
 	}
 	head.at = l.place(&d)
+	head.at.alias, _ = l.keys.inLanguage(head.at, head.fields)
 	head.decision = d
 	head.tags = l.tags(head.fields, head.at.key)
 	switch {
@@ -411,7 +415,7 @@ func (l *leader) copy(resp *Response) error {
 		}
 		l.note((*buf)[:n])
 		last := err == io.EOF // not what wraps it: that is a cut
-		if l.completing && (l.size > resp.Length || last && l.size < resp.Length) {
+		if l.completing && (l.size > resp.Length || last && l.size < resp.Length) || last && l.isShort(resp) {
 			return errPart
 		}
 		if n > 0 || last {
@@ -426,6 +430,15 @@ func (l *leader) copy(resp *Response) error {
 			return err
 		}
 	}
+}
+
+// isShort says whether a part without a length has ended before its end.
+func (l *leader) isShort(resp *Response) bool {
+	if resp.Status != http.StatusPartialContent || resp.Length >= 0 || resp.Header.Get("Content-Encoding") != "" {
+		return false
+	}
+	part, ok := policy.ParseContentRange(resp.Header.Get("Content-Range"))
+	return ok && l.size < part.Len()
 }
 
 // outgrow gives up storing: the answer goes on to those who read it.

@@ -53,7 +53,7 @@ func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 	e := p.getBase(c)
 	if e != nil && len(e.Vary) > 0 {
 		c.signpost = e
-		if e = p.getVariant(c); e == nil {
+		if e = p.getVariant(c); e == nil && varies(c.signpost.Vary) {
 			c.forward = "vary-miss"
 		}
 	}
@@ -63,7 +63,10 @@ func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 	c.regrouped = p.regrouped(c, e)
 	state := c.usable(e, c.regrouped)
 	if e.Status == http.StatusPartialContent {
-		return c.usePart(e, state, c.key)
+		if e, state = c.usePart(e, state, c.key); c.part != nil {
+			c.forward = "partial"
+		}
+		return e, state
 	}
 	if c.mustNotDecode(e.Header) {
 		return nil, policy.Expired

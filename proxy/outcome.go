@@ -51,13 +51,20 @@ type cacheStatus struct {
 	stored  bool
 	forward string // why the request was forwarded, where that is known better than the outcome tells
 	status  int    // the upstream's status; 0 when it was not asked
+	failed  bool   // the upstream was asked and failed
 	detail  string
 }
 
 // append adds the field's value to b.
 func (s *cacheStatus) append(b []byte) []byte {
 	b = append(b, cacheName...)
-	said := outcomeTable[s.outcome].status
+	said, detail := outcomeTable[s.outcome].status, s.detail
+	switch { // what has a word of its own in RFC 9211
+	case s.outcome == Stale && s.failed:
+		said = "; fwd=stale"
+	case s.detail == "method" && (s.outcome == Pass || s.outcome == Bypass):
+		said, detail = "; fwd=method", ""
+	}
 	if because, rest, ok := strings.Cut(said, "miss"); ok && s.forward != "" {
 		b = append(b, because...)
 		b = append(b, s.forward...)
@@ -75,9 +82,9 @@ func (s *cacheStatus) append(b []byte) []byte {
 	if s.stored {
 		b = append(b, "; stored"...)
 	}
-	if s.detail != "" {
+	if detail != "" {
 		b = append(b, "; detail="...)
-		b = append(b, s.detail...)
+		b = append(b, detail...)
 	}
 	return b
 }

@@ -164,7 +164,13 @@ func (l *leader) combine(head *answerHead, e *store.Entry) (*store.Entry, error)
 	}
 	old, ok := partOf(l.part)
 	stored, fields := toHeader(l.part.Header), toHeader(e.Header)
-	if !ok || old.Size != part.Size || !policy.Combinable(stored, fields) || part.First > old.Last+1 || old.First > part.Last+1 {
+	if !ok || old.Size != part.Size || !policy.Combinable(stored, fields) {
+		return asWhole(e, part), nil
+	}
+	if part.First > old.Last+1 || old.First > part.Last+1 { // apart: the larger one stays
+		if part.Len() < old.Len() {
+			return nil, nil
+		}
 		return asWhole(e, part), nil
 	}
 	joined := policy.ContentRange{First: min(old.First, part.First), Last: max(old.Last, part.Last), Size: part.Size}

@@ -63,6 +63,9 @@ func (c *call) reply(status int, fields []store.Field, rep *representation, cs c
 			h.Add(f.Name, f.Value)
 		}
 	}
+	for _, f := range c.cookies {
+		h.Add(f.Name, f.Value)
+	}
 	if rep.ours != "" {
 		h.SetContentEncoding(rep.ours)
 	}
@@ -111,11 +114,11 @@ func setDate(h *fasthttp.ResponseHeader, fields []store.Field, now time.Time) {
 // notModified sends 304 when the client's copy will do (RFC 9110, section
 // 15.4.5).
 func (c *call) notModified(status int, fields []store.Field, rep *representation, cs cacheStatus, age time.Duration) bool {
-	if status != fasthttp.StatusOK || !c.head.flags.has(hasCondition) || c.method != "GET" && c.method != "HEAD" {
+	if status/100 != 2 || !c.head.flags.has(hasCondition) || c.method != "GET" && c.method != "HEAD" {
 		return false
 	}
 	pre := policy.Preconditions{IfNoneMatch: c.header("If-None-Match"), IfModifiedSince: c.header("If-Modified-Since")}
-	if !pre.NotModified(rep.etag(field(fields, "Etag")), field(fields, "Last-Modified")) {
+	if !pre.NotModified(rep.etag(field(fields, "Etag")), field(fields, "Last-Modified"), field(fields, "Date")) {
 		return false
 	}
 	kept := make([]store.Field, 0, 8)

@@ -59,6 +59,11 @@ func (s shown) Values(string) [][]byte { return s }
 // an answer to: what lies under base itself is the answer to it.
 func (s *selection) plain() bool { return s.all == s.base }
 
+// varies says whether a field of the request is among what selects.
+func varies(names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return !strings.HasPrefix(name, "@") })
+}
+
 // variant is the key of the answer that the names select. Without names that
 // is base.
 func (s *selection) variant(names []string, epoch uint64) cachekey.Key {
@@ -152,6 +157,7 @@ type place struct {
 	epoch uint64
 	alone bool // it answers its own Range alone
 	key   cachekey.Key
+	alias cachekey.Key // for those who prefer its language to all others; zero without one
 }
 
 // at is the key of the answer that the place is for.

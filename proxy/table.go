@@ -148,7 +148,9 @@ func (r *Route) prepare(m *metrics) error {
 	}
 	headers := alwaysKeyed
 	if r.Rule.Freshness == policy.FreshnessOrigin {
-		headers = []string{"Origin", controlNamespace} // what else selects an answer, its Vary says
+		// What else selects an answer, its Vary says; and what a QUERY's body is
+		// is a part of that (RFC 10008).
+		headers = []string{"Origin", "Content-Disposition", "Content-Language", "Content-Location", "Content-Range", controlNamespace}
 	}
 	r.Key.Headers = append(slices.Clone(r.Key.Headers), headers...)
 	perCaller := r.Key.Scope != cachekey.ScopePublic

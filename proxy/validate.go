@@ -64,6 +64,11 @@ func (l *leader) condition() http.Header {
 // its fields are those of the confirmation where that has any (section 4.3.4).
 func (l *leader) confirm(resp *Response) *answerHead {
 	now := l.p.now()
+	var cookies []store.Field
+	for _, v := range resp.Header["Set-Cookie"] {
+		cookies = append(cookies, store.Field{Name: "Set-Cookie", Value: v})
+	}
+	resp.Header.Del("Set-Cookie") // of this confirmation, not of what is stored
 	merged := policy.Freshen(toHeader(l.stored.Header), resp.Header)
 	d := policy.Decide(&l.route.Rule, &l.about, &policy.Response{Status: l.stored.Status, Header: merged, Framed: true}, now)
 	e := *l.stored
@@ -73,7 +78,9 @@ func (l *leader) confirm(resp *Response) *answerHead {
 		e.Lifetime = d.Lifetime
 	}
 	l.remember(&d)
-	return &answerHead{status: e.Status, fields: e.Header, decision: d, at: l.place(&d), asked: l.asked, stamp: l.stamp, tags: e.Tags, came: now, confirmed: &e}
+	at := l.place(&d)
+	at.alias, _ = l.keys.inLanguage(at, e.Header)
+	return &answerHead{status: e.Status, fields: e.Header, decision: d, at: at, asked: l.asked, stamp: l.stamp, tags: e.Tags, came: now, cookies: cookies, confirmed: &e}
 }
 
 // keepConfirmed gives the confirmed answer to be stored anew. One that must
@@ -111,7 +118,9 @@ func (l *leader) updateByHead(head *answerHead) {
 	e := *l.stored
 	e.Header, e.Lifetime, e.Asked, e.Source = endToEnd(merged), d.Lifetime, l.asked, ""
 	e.Tags = l.retag(l.stored, e.Header)
-	at := &answerHead{decision: d, at: l.place(&d), came: l.asked} // its body was found then, and is no newer
+	where := l.place(&d)
+	where.alias, _ = l.keys.inLanguage(where, e.Header)
+	at := &answerHead{decision: d, at: where, came: l.asked} // its body was found then, and is no newer
 	l.p.fills.begin(l.keys.base)
 	if !l.p.o.Writes.Submit(e.Size(), func(ctx context.Context) {
 		defer l.p.fills.end(l.keys.base)

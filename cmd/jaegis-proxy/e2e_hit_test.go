@@ -270,8 +270,8 @@ func TestEveryAnswerSaysHowItCameAbout(t *testing.T) {
 	r.origin.On("/c/late", origintest.Reply{Status: 404}.Serve)
 	f(r.do(t, get("/c/late")), "MISS", "jaegis; fwd=miss; fwd-status=404; detail=status")
 	f(r.do(t, get("/c/b", "Cache-Control: no-store")), "BYPASS", "jaegis; fwd=bypass; fwd-status=200; detail=request-no-store")
-	f(r.do(t, send("PUT", "/c/b", "x")), "PASS", "jaegis; fwd=bypass; fwd-status=200; detail=method")
-	f(r.do(t, send("POST", "/d/b", "x")), "PASS", "jaegis; fwd=bypass; fwd-status=200; detail=method")
+	f(r.do(t, send("PUT", "/c/b", "x")), "PASS", "jaegis; fwd=method; fwd-status=200")
+	f(r.do(t, send("POST", "/d/b", "x")), "PASS", "jaegis; fwd=method; fwd-status=200")
 	f(r.do(t, get("/d/b")), "MISS", "jaegis; fwd=miss; fwd-status=200; detail=no-lifetime")
 	f(r.do(t, get("/c/none", "Cache-Control: only-if-cached")), "MISS", "jaegis; .*detail=not_cached")
 }

@@ -63,7 +63,7 @@ func newRoute(r config.Route, up *proxy.Upstream, cache bool) *proxy.Route {
 		Rule: policy.Rule{
 			Freshness: policy.Freshness(r.Freshness), TTL: time.Duration(r.TTL),
 			StaleWhileRevalidate: time.Duration(r.StaleWhileRevalidate), StaleIfError: time.Duration(r.StaleIfError),
-			OverrideNoStore: r.OverrideNoStore,
+			OverrideNoStore: r.OverrideNoStore, ShareAuthorized: r.ShareAuthorized,
 		},
 		Protocol: protocol.Kind(r.Protocol),
 		Gates: policy.Gates{
