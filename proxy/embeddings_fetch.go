@@ -191,7 +191,7 @@ func (x *itemFetch) entriesOf(head *answerHead, body []byte) []*store.Entry {
 		weights[i] = x.items[i].size
 	}
 	usage := protocol.TakeUsage(body)
-	shares := apportion(usage.Input, weights)
+	shares, rest := apportion(usage.Input, weights), apportion(usage.Output, weights)
 	took := l.p.now().Sub(l.started)
 	fields := itemFields(head.fields)
 	alone, ok := protocol.SplitBatch(l.route.Protocol, x.split.Item(0)) // puts answers to one item together, whichever
@@ -201,7 +201,7 @@ func (x *itemFetch) entriesOf(head *answerHead, body []byte) []*store.Entry {
 	tags := l.tags(head.fields, l.keys.base)
 	entries := make([]*store.Entry, len(vectors))
 	for i := range vectors {
-		body := alone.Join(vectors[i:i+1], protocol.Usage{Known: usage.Known, Input: shares[i]})
+		body := alone.Join(vectors[i:i+1], protocol.Usage{Known: usage.Known, Input: shares[i], Output: rest[i]})
 		if body == nil {
 			return nil
 		}
@@ -210,7 +210,7 @@ func (x *itemFetch) entriesOf(head *answerHead, body []byte) []*store.Entry {
 			Asked: l.asked, Stamp: l.stamp, Body: body, Length: int64(len(body)), UpstreamTime: took, Source: "flight",
 		}
 		if usage.Known {
-			entries[i].Usage = store.Usage{Model: vectors[i].Model, In: shares[i]}
+			entries[i].Usage = store.Usage{Model: vectors[i].Model, In: shares[i], Out: rest[i]}
 		}
 	}
 	return entries

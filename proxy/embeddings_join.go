@@ -27,10 +27,13 @@ func (b *batch) join() *store.Entry {
 	vectors := make([]protocol.Vector, len(b.at))
 	oldest, until := b.items[0].entry, b.items[0].freshUntil()
 	out := &store.Entry{Status: oldest.Status, Source: oldest.Source}
+	known := true
 	for i, it := range b.at {
 		e := it.entry
 		vectors[i] = it.vector
 		out.Usage.In += e.Usage.In
+		out.Usage.Out += e.Usage.Out
+		known = known && e.Usage != (store.Usage{})
 		out.UpstreamTime = max(out.UpstreamTime, e.UpstreamTime)
 		if t := it.freshUntil(); t.Before(until) {
 			until = t
@@ -43,7 +46,7 @@ func (b *batch) join() *store.Entry {
 		}
 	}
 	out.Usage.Model = vectors[0].Model
-	usage := protocol.Usage{Known: true, Input: out.Usage.In}
+	usage := protocol.Usage{Known: known, Input: out.Usage.In, Output: out.Usage.Out}
 	out.Body = b.split.Join(vectors, usage)
 	out.Length = int64(len(out.Body))
 	out.Header = oldest.Header
@@ -93,6 +96,7 @@ func (b *batch) economics() (saved, spent store.Usage) {
 		}
 		to.Model = u.Model
 		to.In += u.In
+		to.Out += u.Out
 	}
 	return saved, spent
 }

@@ -221,7 +221,8 @@ func isNumbers(v []byte) bool {
 
 // Join puts together the answer to the whole request from one vector for each
 // item, in order. It is nil when the vectors cannot be one answer: too few or
-// too many, of different models, or some in base64 and some not.
+// too many, of different models, or some in base64 and some not. A usage that is
+// not known is left out.
 func (b *Batch) Join(vectors []Vector, usage Usage) []byte {
 	if len(vectors) != len(b.items) {
 		return nil
@@ -248,6 +249,9 @@ func (b *Batch) Join(vectors []Vector, usage Usage) []byte {
 	a, err := jsontext.AppendQuote(a, vectors[0].Model)
 	if err != nil {
 		return nil // no text: no answer that we read names such a model
+	}
+	if !usage.Known {
+		return append(a, '}')
 	}
 	a = append(a, `,"usage":{"prompt_tokens":`...)
 	a = strconv.AppendInt(a, usage.Input, 10)

@@ -148,9 +148,12 @@ func (o *outcome) toolCall(choice int64, t *toolDelta) {
 }
 
 // openAIUsage takes the usage of completions, responses and embeddings, which
-// is told as a whole; null until it is known.
+// is told as a whole; null until it is known. Some tell the total alone, which
+// then counts as input.
 func (o *outcome) openAIUsage(d *doc) {
 	var u Usage
+	var total int64
+	hasInput, hasOutput := false, false
 	take := func(to *int64) {
 		if n, ok := d.count(); ok {
 			*to, u.Known = n, true
@@ -160,8 +163,12 @@ func (o *outcome) openAIUsage(d *doc) {
 		switch string(name) {
 		case "prompt_tokens", "input_tokens":
 			take(&u.Input)
+			hasInput = true
 		case "completion_tokens", "output_tokens":
 			take(&u.Output)
+			hasOutput = true
+		case "total_tokens":
+			take(&total)
 		case "prompt_cache_hit_tokens":
 			take(&u.CachedInput)
 		case "prompt_tokens_details", "input_tokens_details":
@@ -172,6 +179,12 @@ func (o *outcome) openAIUsage(d *doc) {
 			})
 		}
 	})
+	switch {
+	case !hasInput:
+		u.Input = max(u.Input, total-u.Output)
+	case !hasOutput:
+		u.Output = max(0, total-u.Input)
+	}
 	if u.Known {
 		o.usage = u
 	}

@@ -35,7 +35,7 @@ func ReadRequest(kind Kind, path string, body []byte) Request {
 	read := r
 	d := docs.Get().(*doc)
 	d.begin(body)
-	read.members(d)
+	read.members(kind, d)
 	whole := d.end()
 	d.begin(nil)
 	docs.Put(d)
@@ -48,9 +48,9 @@ func ReadRequest(kind Kind, path string, body []byte) Request {
 	return r
 }
 
-// members reads the body. The providers' names for these things are their own
-// or the same, so that all are looked for at once.
-func (r *Request) members(d *doc) {
+// members reads the body. What is not of this kind says nothing: another
+// provider's name for a thing may be in a body by mistake.
+func (r *Request) members(kind Kind, d *doc) {
 	d.members(func(name []byte) {
 		switch string(name) {
 		case "model":
@@ -64,7 +64,10 @@ func (r *Request) members(d *doc) {
 			r.Temperature, r.HasTemperature = d.number()
 		case "seed":
 			_, r.HasSeed = d.number()
-		case "options", "generationConfig", "generation_config": // Ollama's, Gemini's
+		case "options", "generationConfig", "generation_config":
+			if kind != Ollama && kind != Gemini || (kind == Ollama) != (string(name) == "options") {
+				return
+			}
 			d.members(func(name []byte) {
 				switch string(name) {
 				case "temperature":

@@ -29,9 +29,6 @@ const (
 	// blockTime is how long a read waits for something to come. A journal that
 	// was lost shows after that time at the latest.
 	blockTime = 500 * time.Millisecond
-
-	// replicaTime is how long a purge waits for a replica to have it.
-	replicaTime = time.Second
 )
 
 // appendRecord adds a record to the ledger. Every record has the epoch, so that
