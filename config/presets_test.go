@@ -228,7 +228,7 @@ func TestPathsOfPresets(t *testing.T) {
 		f(name, "GET", "/v1/responses/resp_1", "u-rest passed")
 		f(name, "POST", "/v1/responses/resp_1/cancel", "u-rest passed")
 		f(name, "POST", "/v1/embeddings", "u-embeddings openai-embeddings")
-		f(name, "POST", "/v1/moderations", "u-moderations none")
+		f(name, "POST", "/v1/moderations", "u-moderations openai-moderations")
 		f(name, "GET", "/v1/models", "u-models none")
 		f(name, "DELETE", "/v1/models/ft-1", "u-rest passed")
 		f(name, "POST", "/v1/files", "u-files passed")

@@ -73,7 +73,7 @@ type KeyQuery struct {
 
 // Protocols lists the protocols that a route may name.
 func Protocols() []string {
-	return []string{"none", "openai-chat", "openai-responses", "openai-embeddings", "anthropic-messages", "gemini", "ollama"}
+	return []string{"none", "openai-chat", "openai-responses", "openai-embeddings", "openai-moderations", "anthropic-messages", "gemini", "ollama"}
 }
 
 // Controls lists what clients may say with a request, and deny_controls may

@@ -35,8 +35,8 @@ func (ck *checker) answers(key string, r Route) {
 	switch {
 	case r.Protocol == "none" && (len(g.FinishReasons) > 0 || g.AllowEmpty || g.AllowBadToolArguments):
 		ck.fail(key+".gates", "contradicts protocol: none, whose answers are not looked into", "name the protocol, or leave gates out")
-	case r.Protocol == "openai-embeddings" && len(g.FinishReasons) > 0:
-		ck.fail(key+".gates.finish_reasons", "answers of openai-embeddings name no finish reason", "leave it out")
+	case (r.Protocol == "openai-embeddings" || r.Protocol == "openai-moderations") && len(g.FinishReasons) > 0:
+		ck.fail(key+".gates.finish_reasons", "answers of "+r.Protocol+" name no finish reason", "leave it out")
 	}
 }
 
@@ -57,6 +57,8 @@ func (ck *checker) requests(key string, r Route) {
 	case !w.Seed && !w.TemperatureMax.Set:
 	case r.Protocol == "none":
 		ck.fail(key+"."+asks, "contradicts protocol: none, whose requests are not looked into", "name the protocol, or leave it out")
+	case r.Protocol == "openai-moderations":
+		ck.fail(key+"."+asks, "requests for moderation have none, so that nothing would be cached", "leave it out")
 	case r.Protocol == "openai-embeddings":
 		ck.fail(key+"."+asks, "requests for embeddings have none, so that nothing would be cached", "leave it out")
 	}

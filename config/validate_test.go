@@ -134,7 +134,7 @@ func TestRoutesAreChecked(t *testing.T) {
 	f(r+"scope: shared, freshness: origin", "scope", "shared contradicts freshness: origin")
 	f(r+"scope: private", "scope", `"private" is none of credential, shared, public`)
 	f(r+"protocol: soap", "protocol", `"soap" is none of none, openai-chat`)
-	f(r+"protocol: openai-chta", "protocol", `"openai-chta" is none of none, openai-chat, openai-responses, openai-embeddings, anthropic-messages, gemini, ollama; did you mean openai-chat?`)
+	f(r+"protocol: openai-chta", "protocol", `"openai-chta" is none of none, openai-chat, openai-responses, openai-embeddings, openai-moderations, anthropic-messages, gemini, ollama; did you mean openai-chat?`)
 	f(r+"freshness: mine", "freshness", `"mine" is none of route, origin`)
 	f(r+"freshness: origin, override_no_store: true", "override_no_store", "contradicts freshness: origin")
 	f(r+"on_abandon: stop", "on_abandon", `"stop" is none of finish, cancel`)

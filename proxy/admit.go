@@ -49,6 +49,9 @@ func (c *call) admit() error {
 	if c.route = c.table.find(h.Method(), c.target.host, c.target.path); c.route == nil {
 		return errNoRoute
 	}
+	if c.head.names&nameBit("Upgrade") != 0 && strings.EqualFold(strings.TrimSpace(c.header("Upgrade")), "websocket") {
+		return errWebSocket
+	}
 	if r := c.identify(); r != nil {
 		return r
 	}

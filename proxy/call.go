@@ -38,6 +38,8 @@ type call struct {
 	pooled *[]byte // the memory of body, when it is to be used again
 
 	keys      selection
+	answers   selection    // of the first of the answers that are kept for the request; keys are of the one picked
+	picked    int          // which that is
 	key       cachekey.Key // under which the call looks and joins
 	keyed     bool
 	regrouped bool         // what was found is in a group that was invalidated

@@ -33,6 +33,7 @@ var (
 	errBodyTimeout  = &refusal{http.StatusRequestTimeout, "request_timeout", "the request body did not arrive in time", true}
 	errBodyCut      = &refusal{http.StatusBadRequest, "bad_request", "the request body ended before its announced end", true}
 	errSpoolFull    = &refusal{http.StatusInsufficientStorage, "spool_full", "there is no room to hold the request body; try again later or with a smaller one", true}
+	errWebSocket    = &refusal{http.StatusNotImplemented, "upgrade_not_supported", "this proxy does not speak WebSocket; connect to the upstream itself for that", true}
 	errMethod       = &refusal{http.StatusMethodNotAllowed, "method_not_allowed", "this method is not allowed", true}
 	errExpect       = &refusal{http.StatusExpectationFailed, "expectation_failed", "the only expectation that can be met is 100-continue", true}
 	errInternal     = &refusal{http.StatusInternalServerError, "internal", "the proxy failed on this request; the log says how", true}

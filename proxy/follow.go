@@ -33,6 +33,9 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 		f.Leave()
 		return p.lookup(c)
 	}
+	if (err != nil || c.failed(&head)) && c.fallback == nil && c.route.Variants > 1 && o != Bypass && o != Pass {
+		c.fallback = p.another(c, policy.StaleOnError)
+	}
 	if (err != nil || c.failed(&head)) && c.fallback != nil {
 		f.Leave()
 		c.detail, c.asked, c.failure = failedUpstream, p.now(), head.status

@@ -29,6 +29,9 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 		}
 		return c.deliver(e, Stale)
 	case c.cc.OnlyIfCached:
+		if e := p.another(c, policy.Fresh); e != nil {
+			return c.deliver(e, Hit)
+		}
 		return false, errOnlyIfCached
 	case state == policy.StaleOnError:
 		c.fallback = e
@@ -133,6 +136,9 @@ func (p *Proxy) get(c *call, key cachekey.Key) *store.Entry {
 // fetch gets the answer from the upstream: by the flight that others wait for
 // already, by a new one that they can join, or alone.
 func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
+	if p.full() && c.fallback == nil && c.route.Variants > 1 {
+		c.fallback = p.another(c, policy.StaleOnError)
+	}
 	if p.full() && c.fallback != nil {
 		c.detail = "over-capacity"
 		return c.deliver(c.fallback, Stale)

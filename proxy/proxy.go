@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -265,7 +266,10 @@ func (c *call) deriveKey() error {
 	}
 	var err error
 	c.keys, err = c.table.keys(c.route, req)
-	c.keys.vary(c.route.Variants)
+	if c.answers, c.picked = c.keys, 0; c.route.Variants > 1 {
+		c.picked = rand.IntN(c.route.Variants)
+		c.keys = c.answers.answer(c.picked)
+	}
 	c.key, c.keyed = c.keys.own, err == nil
 	return err
 }

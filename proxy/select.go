@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"encoding/binary"
-	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -32,20 +31,34 @@ const (
 	byLanguage = "@language"
 )
 
-// vary picks one of n answers that are kept for a key, by chance: each lies
-// under keys of its own.
-func (s *selection) vary(n int) {
-	if n < 2 {
-		return
-	}
-	i := rand.IntN(n)
+// answer gives the keys of the i-th of several answers that are kept for a
+// request.
+func (s selection) answer(i int) selection {
 	if i == 0 {
-		return
+		return s
 	}
 	pick := func(key cachekey.Key) cachekey.Key {
 		return cachekey.Variant(key, []string{"@variant"}, shown{{byte(i)}})
 	}
 	s.base, s.all, s.own = pick(s.base), pick(s.all), pick(s.own)
+	return s
+}
+
+// another finds one of the other answers that are kept for the request, for
+// when the one that chance has picked cannot be had: in this state or better.
+func (p *Proxy) another(c *call, state policy.State) *store.Entry {
+	keys, key, forward := c.keys, c.key, c.forward
+	for i := range c.route.Variants {
+		if i == c.picked {
+			continue
+		}
+		c.keys = c.answers.answer(i)
+		if e, got := p.find(c); e != nil && got <= state {
+			return e
+		}
+	}
+	c.keys, c.key, c.forward = keys, key, forward
+	return nil
 }
 
 // shown are values that go into a key in the place of a request's headers,

@@ -190,6 +190,20 @@ func (o *outcome) openAIUsage(d *doc) {
 	}
 }
 
+// moderations takes the verdicts on texts.
+func (o *outcome) moderations(d *doc) {
+	d.members(func(name []byte) {
+		switch string(name) {
+		case "error":
+			o.failed(d)
+		case "model":
+			o.named(d.word())
+		case "results":
+			d.elements(func(int64) { o.vector(d.filled()) })
+		}
+	})
+}
+
 // embeddings takes the answer to an embeddings request.
 func (o *outcome) embeddings(d *doc) {
 	d.members(func(name []byte) {

@@ -15,6 +15,7 @@ const (
 	OpenAIChat        Kind = "openai-chat" // chat completions, and the older completions
 	OpenAIResponses   Kind = "openai-responses"
 	OpenAIEmbeddings  Kind = "openai-embeddings"
+	OpenAIModerations Kind = "openai-moderations"
 	AnthropicMessages Kind = "anthropic-messages"
 	Gemini            Kind = "gemini" // generateContent, streamGenerateContent, embedContent, batchEmbedContents, countTokens
 	Ollama            Kind = "ollama" // /api/chat, /api/generate, /api/embed, /api/embeddings

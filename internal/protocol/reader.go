@@ -34,7 +34,7 @@ type Reader struct {
 
 // NewReader makes a Reader for an answer with the given Content-Type.
 func NewReader(kind Kind, contentType string) *Reader {
-	if !kind.HasFinish() && kind != OpenAIEmbeddings {
+	if !kind.HasFinish() && kind != OpenAIEmbeddings && kind != OpenAIModerations {
 		kind = None
 	}
 	return &Reader{kind: kind, form: formOf(contentType), judged: -1}
@@ -104,6 +104,8 @@ func (r *Reader) take(name, data []byte) {
 		r.out.responseEvent(&r.doc, name, data)
 	case OpenAIEmbeddings:
 		r.out.embeddings(&r.doc)
+	case OpenAIModerations:
+		r.out.moderations(&r.doc)
 	case AnthropicMessages:
 		r.out.anthropic(&r.doc, name)
 	case Gemini:
@@ -165,6 +167,8 @@ func (r *Reader) judge() Answer {
 		o.response(d)
 	case r.kind == OpenAIEmbeddings:
 		o.embeddings(d)
+	case r.kind == OpenAIModerations:
+		o.moderations(d)
 	case r.kind == AnthropicMessages:
 		o.anthropic(d, nil)
 	case r.kind == Gemini && first == '[':

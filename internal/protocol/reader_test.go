@@ -71,7 +71,7 @@ func TestErrorsInAnyShape(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", body, got, want)
 		}
 	}
-	for _, kind := range []Kind{OpenAIChat, OpenAIResponses, OpenAIEmbeddings, AnthropicMessages, Gemini, Ollama} {
+	for _, kind := range []Kind{OpenAIChat, OpenAIResponses, OpenAIEmbeddings, OpenAIModerations, AnthropicMessages, Gemini, Ollama} {
 		f(kind, `{"error":null}`, "")
 		f(kind, `{"error":""}`, "")
 		f(kind, `{"error":{}}`, "error")
