@@ -125,6 +125,23 @@ func TestWhatTheUpstreamSaysInsteadIsPassedOn(t *testing.T) {
 	}
 }
 
+// An error in a 200 is passed on, and not asked for once more.
+func TestAnErrorIn200IsPassedOn(t *testing.T) {
+	r := newEmbedRig(t, nil)
+	r.right(texts("a"))
+	r.respond(func(w http.ResponseWriter, _ *http.Request, _ string) bool {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"error":{"message":"no"}}`))
+		return true
+	})
+	if got := r.ask(texts("a", "b")); got.StatusCode != 200 || got.body != `{"error":{"message":"no"}}` || got.Header.Get("X-Cache") != "MISS" {
+		t.Errorf("status %d, %q, %v", got.StatusCode, got.body, got.Header)
+	}
+	r.respond(nil)
+	r.right(texts("a", "b"))
+	r.expectCalls(texts("a"), texts("b"), texts("b"))
+}
+
 func TestAnAnswerThatIsCutIsNotPassedOffAsWhole(t *testing.T) {
 	r := newEmbedRig(t, nil)
 	r.right(texts("a"))

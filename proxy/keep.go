@@ -63,11 +63,14 @@ func (p *Proxy) keep(l *leader, head *answerHead, e *store.Entry) {
 // was made untrue meanwhile is taken out again.
 func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store.Entry) {
 	e, ok := l.group(ctx, e)
-	if !ok || l.outdated() || !p.fills.isNewest(l.keys.base, head.at.key, head.came) {
+	if !ok || l.outdated() {
 		return
 	}
 	if p.o.Ledger(head.at.key.Namespace).Judge(head.at.key, e) == store.Purged {
 		p.metrics.notStored(l.route, "purged")
+		return
+	}
+	if !p.fills.isNewest(l.keys.base, head.at.key, head.came) {
 		return
 	}
 	defer p.written.Set(l.keys.base, struct{}{})

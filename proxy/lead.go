@@ -314,22 +314,7 @@ func (l *leader) judge(resp *Response) *answerHead {
 	case l.about.Method == "HEAD":
 		l.updateByHead(head)
 	}
-	d := policy.Decide(&l.route.Rule, &l.about, &policy.Response{
-		Status: resp.Status, Header: resp.Header, Framed: resp.Framed,
-	}, l.p.now())
-	l.controls.apply(&l.route.Rule, &d)
-	switch {
-	case d.Store && late:
-		d.Store, d.Reason = false, policy.ReasonMethod
-	case d.Store && resp.Length > l.route.MaxObjectBytes:
-		d.Store, d.Reason = false, reasonTooLarge
-	case d.Store && l.fallback && (head.errorStatus() || head.status == 529):
-		d.Store, d.Reason = false, policy.ReasonStatus // what is stored is better
-	case d.Store && d.Partial != nil && !d.Alone && resp.Length >= 0 && resp.Length != d.Partial.Len():
-		d.Store, d.Share, d.Reason = false, false, policy.ReasonPartial // it is not the part that it says
-	case d.Store && resp.Status == http.StatusPartialContent && resp.Header.Get("Content-Encoding") != "":
-		d.Store, d.Reason = false, policy.ReasonPartial // asked for without: it may not be for those who ask next
-	}
+	d := l.decideHead(resp, head, late)
 	if origin := l.route.Rule.Freshness == policy.FreshnessOrigin; origin && l.stored != nil && l.about.Method != "HEAD" &&
 		!d.Store && d.Reason != reasonRequest && replaced(head.status) {
 		l.p.forget(l.keys.base, l.route)
@@ -354,6 +339,28 @@ func (l *leader) judge(resp *Response) *answerHead {
 		head.decision.Share = false // a refusal may speak of one caller's account
 	}
 	return head
+}
+
+// decideHead gives policy's verdict on the head, and what else speaks against
+// storing the answer. late says that it was made untrue before it came.
+func (l *leader) decideHead(resp *Response, head *answerHead, late bool) policy.Decision {
+	d := policy.Decide(&l.route.Rule, &l.about, &policy.Response{
+		Status: resp.Status, Header: resp.Header, Framed: resp.Framed,
+	}, l.p.now())
+	l.controls.apply(&l.route.Rule, &d)
+	switch {
+	case d.Store && late:
+		d.Store, d.Reason = false, policy.ReasonMethod
+	case d.Store && resp.Length > l.route.MaxObjectBytes:
+		d.Store, d.Reason = false, reasonTooLarge
+	case d.Store && l.fallback && (head.errorStatus() || head.status == 529):
+		d.Store, d.Reason = false, policy.ReasonStatus // what is stored is better
+	case d.Store && d.Partial != nil && !d.Alone && resp.Length >= 0 && resp.Length != d.Partial.Len():
+		d.Store, d.Share, d.Reason = false, false, policy.ReasonPartial // it is not the part that it says
+	case d.Store && resp.Status == http.StatusPartialContent && resp.Header.Get("Content-Encoding") != "":
+		d.Store, d.Reason = false, policy.ReasonPartial // asked for without: it may not be for those who ask next
+	}
+	return d
 }
 
 // replaced says whether an answer that is not stored tells that what is stored

@@ -143,7 +143,8 @@ func TestAStreamThatEndsTooSoonIsNeverKept(t *testing.T) {
 	u := serveProvider(t)
 	p := startAI(t, u, "")
 	for _, c := range []struct{ path, name string }{
-		{"/chat", "chat-text.sse"}, {"/messages", "anthropic-text.json"}, {"/responses", "responses-text.sse"}, {"/ollama", "ollama-chat.ndjson"},
+		{"/chat", "chat-text.sse"}, {"/messages", "anthropic-text.json"}, {"/messages", "anthropic-thinking.sse"}, {"/responses", "responses-text.sse"},
+		{"/gemini/m:streamGenerateContent", "gemini-text.sse"}, {"/ollama", "ollama-chat.ndjson"},
 	} {
 		whole := recording(t, c.name)
 		var at atomic.Int64
@@ -159,9 +160,12 @@ func TestAStreamThatEndsTooSoonIsNeverKept(t *testing.T) {
 		})
 		end := len(strings.TrimRight(whole, "\r\n"))
 		client := &http.Client{Transport: &http.Transport{DisableCompression: true}}
-		for n := range end {
+		for n := range len(whole) + 1 {
 			at.Store(int64(n))
 			for _, isClean := range []bool{false, true} {
+				if isClean && n >= end { // all is there
+					continue
+				}
 				clean.Store(isClean)
 				for range 2 {
 					before := u.calls.Load()

@@ -30,6 +30,7 @@ func TestARangeIsAPieceOfTheAnswerOrNone(t *testing.T) {
 		path := route + "range"
 		r.origin.On(path, origintest.Reply{Fields: []string{"Content-Type: text/plain", "Cache-Control: max-age=3600", `ETag: "v1"`, "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT"}, Pieces: []string{body}}.Serve)
 		r.untilX(t, get(path), "HIT")
+		r.until(t, get(path, "Accept-Encoding: gzip"), "in the store", func(got *reply) bool { return got.Header.Get("Content-Encoding") == "gzip" })
 		wholes := []*reply{r.whole(t, get(path)), r.whole(t, get(path, "Accept-Encoding: gzip"))}
 		if wholes[0].Header.Get("Content-Encoding") == wholes[1].Header.Get("Content-Encoding") {
 			t.Fatalf("%s: one coding for all", path)
