@@ -226,11 +226,24 @@ func (l *leader) account(failed bool) {
 			l.p.savings.saved(l.route.Name, tenant, u, took)
 		}
 	}
-	if l.aiSpan != nil && l.ai != nil {
-		a := l.ai.reader.Answer()
+	l.tellSpan()
+}
+
+// tellSpan puts what the answer says of itself on its span. What it does not
+// say is left out.
+func (l *leader) tellSpan() {
+	if l.aiSpan == nil || l.ai == nil {
+		return
+	}
+	a := l.ai.reader.Answer()
+	if a.Model != "" {
+		l.aiSpan.SetAttributes(attribute.String("gen_ai.response.model", a.Model))
+	}
+	if len(a.Finish) > 0 {
+		l.aiSpan.SetAttributes(attribute.StringSlice("gen_ai.response.finish_reasons", a.Finish))
+	}
+	if a.Usage.Known {
 		l.aiSpan.SetAttributes(
-			attribute.String("gen_ai.response.model", a.Model),
-			attribute.StringSlice("gen_ai.response.finish_reasons", a.Finish),
 			attribute.Int64("gen_ai.usage.input_tokens", a.Usage.Input),
 			attribute.Int64("gen_ai.usage.output_tokens", a.Usage.Output),
 		)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/valyala/fasthttp"
 	"go.opentelemetry.io/otel/attribute"
@@ -68,12 +69,14 @@ func (l *leader) do(ctx context.Context) (*Response, error) {
 	l.aiSpan = span
 	if kind := l.route.Protocol; l.route.readsAnswers() {
 		asked := protocol.ReadRequest(kind, l.req.Path, l.req.Body.bytes)
-		span.SetName(asked.Operation + " " + asked.Model)
-		span.SetAttributes(
-			attribute.String("gen_ai.operation.name", asked.Operation),
-			attribute.String("gen_ai.provider.name", providerName(kind)),
-			attribute.String("gen_ai.request.model", asked.Model),
-		)
+		span.SetAttributes(attribute.String("gen_ai.provider.name", providerName(kind)))
+		if asked.Operation != "" {
+			span.SetName(strings.TrimSpace(asked.Operation + " " + asked.Model))
+			span.SetAttributes(attribute.String("gen_ai.operation.name", asked.Operation))
+		}
+		if asked.Model != "" {
+			span.SetAttributes(attribute.String("gen_ai.request.model", asked.Model))
+		}
 	}
 	l.p.o.Propagator.Inject(ctx, propagation.HeaderCarrier(l.req.Header))
 	resp, err := l.askUpstream(ctx)
