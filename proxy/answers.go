@@ -117,6 +117,16 @@ func (l *leader) decide(head *answerHead) {
 	l.p.metrics.notStored(l.route, reason)
 }
 
+// isErrorAlone says whether the answer is an error, and nothing that speaks of
+// what was asked.
+func (l *leader) isErrorAlone() bool {
+	if l.ai == nil {
+		return false
+	}
+	a := l.ai.reader.Answer()
+	return a.Error != "" && a.Empty
+}
+
 // gate says why the answer must not be stored; empty when it may.
 func (l *leader) gate() policy.Reason {
 	if l.route.Protocol == protocol.OpenAIEmbeddings && l.ai.whole && !l.answersBatch() {

@@ -79,7 +79,7 @@ func (b *batch) collect(x *itemFetch, own, others []*item) (streaming bool, err 
 	if !head.decision.Store && head.status == http.StatusOK && x.l.gate() == "" {
 		entries = x.entriesOf(&head, body) // for this client alone
 	}
-	if entries == nil && x.l.ai != nil && x.l.ai.reader.Answer().Error != "" { // asking again would bring no other
+	if entries == nil && x.l.isErrorAlone() { // asking again would bring no other
 		cs := cacheStatus{outcome: Miss, forward: c.forward, status: head.status, detail: string(policy.ReasonAnswerError)}
 		c.reply(head.status, head.fields, &representation{}, cs, -1)
 		c.ctx.Response.SetBody(body)
