@@ -70,6 +70,7 @@ type Cache struct {
 	Memory         Memory              `yaml:"memory"`
 	TTL            map[string]Duration `yaml:"ttl"` // namespace -> how long an answer is fresh
 	Compression    Compression         `yaml:"compression"`
+	Encryption     Encryption          `yaml:"encryption"`
 	KeySecret      Secret              `yaml:"key_secret"`      // keys the hash of credentials; empty: an unkeyed hash
 	UncacheableTTL Duration            `yaml:"uncacheable_ttl"` // how long "this cannot be stored" is remembered
 	Queue          Queue               `yaml:"queue"`
@@ -112,6 +113,11 @@ type Compression struct {
 	Algorithm string `yaml:"algorithm"` // "gzip" or "zstd"
 	Level     int    `yaml:"level"`     // gzip 1 to 9, zstd 1 to 22
 	MinSize   Size   `yaml:"min_size"`  // smaller bodies are stored as they are
+}
+
+// Encryption is how answers are encrypted in Redis, all of them.
+type Encryption struct {
+	Keys []Secret `yaml:"keys"` // 32 bytes in hex or base64 each; the first encrypts, all decrypt; see Raw. Empty: answers are not encrypted
 }
 
 // Queue holds answers on their way to the store.

@@ -78,8 +78,8 @@ func defaultCell(v variable, tree *Config) string {
 		return "none"
 	}
 	value := at(toTree(reflect.ValueOf(*tree)), strings.ReplaceAll(v.key, "[0]", ".0"))
-	if items, ok := value.([]string); ok {
-		value = strings.Join(items, ", ")
+	if v := reflect.ValueOf(value); v.Kind() == reflect.Slice {
+		value = strings.Trim(strings.ReplaceAll(fmt.Sprint(value), " ", ", "), "[]")
 	}
 	if text := fmt.Sprint(value); text != "" {
 		return "`" + text + "`"
@@ -127,7 +127,7 @@ func changeAt(v reflect.Value, path []string) {
 		}
 		v.SetMapIndex(key, elem)
 	case list:
-		v.Set(reflect.ValueOf([]string{"another"}))
+		v.Set(reflect.Append(reflect.Zero(v.Type()), reflect.ValueOf("another").Convert(v.Type().Elem())))
 	default:
 		switch v.Kind() {
 		case reflect.Struct:

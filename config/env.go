@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -70,17 +71,7 @@ func (o *overlay) parse(src source, path []string, t reflect.Type, text string) 
 	key := displayKey(path)
 	o.sources[key] = src
 	if kindOf(t) == list {
-		items := []string{}
-		for item := range strings.SplitSeq(text, ",") {
-			if item = strings.TrimSpace(item); item != "" {
-				items = append(items, item)
-			}
-		}
-		if err := checkPrintable(text); err != nil {
-			o.problems = append(o.problems, src.at(key, err.Error(), ""))
-			return nil
-		}
-		return items
+		return o.parseList(src, key, t, text)
 	}
 	v, err := parseLeaf(t, text)
 	if err != nil {
@@ -93,6 +84,30 @@ func (o *overlay) parse(src source, path []string, t reflect.Type, text string) 
 	}
 	o.refuseMask(src, key, v)
 	return v
+}
+
+// parseList reads items with commas between. They take the place of those in
+// the file.
+func (o *overlay) parseList(src source, key string, t reflect.Type, text string) any {
+	maps.DeleteFunc(o.sources, func(k string, _ source) bool { return strings.HasPrefix(k, key+"[") })
+	if err := checkPrintable(text); err != nil {
+		o.problems = append(o.problems, src.at(key, err.Error(), ""))
+		return nil
+	}
+	items := reflect.MakeSlice(t, 0, 1)
+	for item := range strings.SplitSeq(text, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			v := reflect.ValueOf(item).Convert(t.Elem())
+			o.refuseMask(src, key, v.Interface())
+			items = reflect.Append(items, v)
+		}
+	}
+	if items.Len() == 0 && isSecret(t.Elem()) {
+		// Whoever wrote it meant to protect something.
+		o.problems = append(o.problems, src.at(key, "set, and nothing in it", "write what belongs there, or do not set it"))
+		return nil
+	}
+	return items.Interface()
 }
 
 // unknown reports a JAEGIS_ variable that names no key. It is an error when it

@@ -69,7 +69,7 @@ func (r *reader) value(key string, line int, t reflect.Type, n *yaml.Node) any {
 	case rows:
 		return r.rows(key, t, n)
 	case list:
-		return r.list(key, n)
+		return r.list(key, t, n)
 	}
 	return r.leaf(key, t, n)
 }
@@ -135,8 +135,8 @@ func orNothing(m map[string]any) any {
 	return m
 }
 
-func (r *reader) list(key string, n *yaml.Node) any {
-	out := []string{}
+func (r *reader) list(key string, t reflect.Type, n *yaml.Node) any {
+	out := reflect.MakeSlice(t, 0, len(n.Content))
 	for i, item := range n.Content {
 		if !r.spend() {
 			break
@@ -148,11 +148,11 @@ func (r *reader) list(key string, n *yaml.Node) any {
 			r.fail(at, "a string belongs here", "")
 			continue
 		}
-		if s, ok := r.leaf(at, reflect.TypeFor[string](), item).(string); ok {
-			out = append(out, s)
+		if v := r.leaf(at, t.Elem(), item); v != nil {
+			out = reflect.Append(out, reflect.ValueOf(v))
 		}
 	}
-	return out
+	return out.Interface()
 }
 
 // leaf reads one value. Nil means that it is not given: an empty text is that

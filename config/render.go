@@ -3,13 +3,14 @@ package config
 import (
 	"bytes"
 	"reflect"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 )
 
 // Render prints the tree as a file that Load reads, every key with its value.
-// Secrets (the admin token, passwords, key_secret, the values of upstream
-// headers, credentials within URLs) are printed as Mask; Load takes such a
+// Secrets (the admin token, passwords, key_secret, encryption keys, the values of
+// upstream headers, credentials within URLs) are printed as Mask; Load takes such a
 // file only with Sources.AllowMasked, since a proxy that served by it would
 // have a token that everybody knows.
 func Render(c *Config) []byte {
@@ -57,6 +58,7 @@ func NeedsRestart(was, is *Config) []string {
 		{"cache.memory", was.Cache.Memory != is.Cache.Memory},
 		{"cache.compression", was.Cache.Compression != is.Cache.Compression},
 		{"cache.max_disconnected", was.Cache.MaxDisconnected != is.Cache.MaxDisconnected},
+		{"cache.encryption", !slices.Equal(was.Cache.Encryption.Keys, is.Cache.Encryption.Keys)},
 		{"cache.uncacheable_ttl", was.Cache.UncacheableTTL != is.Cache.UncacheableTTL},
 		{"cache.queue", was.Cache.Queue != is.Cache.Queue},
 		{"currency", was.Currency != is.Currency},

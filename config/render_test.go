@@ -13,7 +13,7 @@ func TestWhatRenderPrintsLoadsToTheSameTree(t *testing.T) {
 	cfg := mustLoad(t, `
 admin: {token: hunter2}
 upstreams: {docs: {url: http://docs, headers: {Authorization: "Bearer hunter2"}, ca_file: "/a$$b/$${X}/'q'\"#: "}}
-cache: {key_secret: hunter2, redis: {url: "redis://u:hunter2@h/1"}, stores: {s: {url: redis://s, password: hunter2}}}
+cache: {key_secret: hunter2, encryption: {keys: [`+key1+`, "", `+key2+`]}, redis: {url: "redis://u:hunter2@h/1"}, stores: {s: {url: redis://s, password: hunter2}}}
 routes: [{name: r, namespace: builds, key: {ignore: [/$$defs]}}]
 `)
 	if got := cfg.Upstreams["docs"].CAFile; got != `/a$b/${X}/'q'"#: ` {
@@ -21,11 +21,11 @@ routes: [{name: r, namespace: builds, key: {ignore: [/$$defs]}}]
 	}
 	checkRoundTrip(t, cfg)
 	printed := string(Render(cfg))
-	if strings.Contains(printed, "hunter2") {
+	if strings.Contains(printed, "hunter2") || strings.Contains(printed, key1) || strings.Contains(printed, key2) {
 		t.Errorf("a secret is printed:\n%s", printed)
 	}
-	if got := strings.Count(printed, Mask); got != 5 {
-		t.Errorf("%d masks, want 5:\n%s", got, printed)
+	if got := strings.Count(printed, Mask); got != 7 {
+		t.Errorf("%d masks, want 7:\n%s", got, printed)
 	}
 }
 
@@ -97,6 +97,8 @@ func TestMasksAreRefusedByThoseWhoServe(t *testing.T) {
 		"proxy.yaml:2: admin.token: "+fix, "proxy.yaml:3: cache.redis.url: "+fix)
 	mustFail(t, "upstreams: {docs: {url: http://d, headers: {A: \"****\"}}}\n", nil, "proxy.yaml:1: upstreams.docs.headers.A: "+fix)
 	mustFail(t, docs, []string{"JAEGIS_ADMIN_TOKEN=****"}, "environment JAEGIS_ADMIN_TOKEN: "+fix)
+	mustFail(t, docs+"cache: {encryption: {keys: [\"****\"]}}\n", nil, "proxy.yaml:2: cache.encryption.keys[0]: "+fix)
+	mustFail(t, docs, []string{"JAEGIS_CACHE_ENCRYPTION_KEYS=" + key1 + ",****"}, "environment JAEGIS_CACHE_ENCRYPTION_KEYS: "+fix)
 }
 
 func TestNeedsRestartNamesWhatARunningProxyDoesNotTakeUp(t *testing.T) {
@@ -111,8 +113,8 @@ func TestNeedsRestartNamesWhatARunningProxyDoesNotTakeUp(t *testing.T) {
 	f("cache: {ttl: {documents: 1}, enabled: false, key_secret: x}\n")
 	f("routes: [{name: r, namespace: builds}]\n")
 	f("listen: 127.0.0.1:1\nadmin: {token: x}\nlog: {level: debug}\nspool: {memory: 0}\nshutdown_timeout: 1\n", "listen", "admin", "spool", "shutdown_timeout", "log")
-	f("cache: {redis: {url: redis://h}, stores: {s: {url: redis://s}}, memory: {max_bytes: 1}, compression: {level: 9}, uncacheable_ttl: 1, queue: {workers: 1}}\n",
-		"cache.redis", "cache.stores", "cache.memory", "cache.compression", "cache.uncacheable_ttl", "cache.queue")
+	f("cache: {redis: {url: redis://h}, stores: {s: {url: redis://s}}, memory: {max_bytes: 1}, compression: {level: 9}, encryption: {keys: ["+key1+"]}, uncacheable_ttl: 1, queue: {workers: 1}}\n",
+		"cache.redis", "cache.stores", "cache.memory", "cache.compression", "cache.encryption", "cache.uncacheable_ttl", "cache.queue")
 	f("clients: [{name: c, keys: [\"sha256:" + strings.Repeat("0", 64) + "\"]}]\nprices: {m: {input: 1}}\n")
 	f("currency: EUR\n", "currency")
 	f("limits: {max_connections: 1}\ntelemetry: {otlp_endpoint: http://c}\n", "limits", "telemetry")
@@ -130,6 +132,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte("cache: {stores: {a: {url: 'redis://u:p@h/0'}}, ttl: {x: 90m}, memory: {max_bytes: 1.5GiB}}\nspool: {dir: '$$ ${B:-c}'}\ntelemetry: {otlp_endpoint: 'https://t@h'}\n"))
 	f.Add([]byte("clients: [{name: c, tenant: t, keys: ['sha256:" + strings.Repeat("Ab", 32) + "'], deny_controls: [ttl]}]\nprices: {'gpt-4o*': {input: 2.5e6, output: 1}}\ncurrency: EUR\n"))
 	f.Add([]byte("upstreams: {a: {url: http://a, preset: openai, hosts: [A.b]}}\nroutes: [{name: r, ttl: 1, protocol: gemini, when: {temperature_max: 0, without: [/a]}, replay: {pace: 7 events/s}, variants: 2, gates: {finish_reasons: [STOP]}}]\n"))
+	f.Add([]byte("cache: {redis: {url: redis://h}, encryption: {keys: [" + key1 + ", '', '${A}']}}\n"))
 	f.Add([]byte("server: 1\nx: &x [*x]\n? {a: b}\n: c\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		src := Sources{File: fileName, Environ: []string{"A=a", "B=", "JAEGIS_CACHE_TTL_X=7", "JAEGIS_UPSTREAMS_A_URL=http://env"}}

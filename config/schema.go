@@ -19,7 +19,7 @@ type kind int
 
 const (
 	leaf    kind = iota // one value
-	list                // strings
+	list                // strings, or secrets
 	section             // named keys, all known (a struct)
 	table               // names of the user's own (a map)
 	rows                // sections in order (a slice of structs)
@@ -174,7 +174,7 @@ func toTree(v reflect.Value) any {
 		}
 		return m
 	case list:
-		return append([]string{}, v.Interface().([]string)...)
+		return reflect.AppendSlice(reflect.MakeSlice(v.Type(), 0, v.Len()), v).Interface()
 	}
 	return v.Interface()
 }

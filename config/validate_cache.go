@@ -30,6 +30,7 @@ func (ck *checker) cache(c *Config) {
 	}
 	ck.atLeast("cache.memory.max_bytes", int64(k.Memory.MaxBytes), 0)
 	ck.compression(k.Compression)
+	ck.encryption(k.Encryption)
 	ck.notNegative("cache.uncacheable_ttl", k.UncacheableTTL)
 	if k.MaxDisconnected < Duration(2*time.Second) {
 		ck.fail("cache.max_disconnected", k.MaxDisconnected.String()+" is less than 2s, within which the proxy can tell that it is cut off", "")
@@ -108,6 +109,9 @@ func (c *Config) oddities() Problems {
 	}
 	if r := c.Cache.Redis; r.URL == "" && (r.Password != "" || r.Username != "") {
 		ck.fail("cache.redis", "has credentials but no url: answers are kept in memory only", "set cache.redis.url or REDIS_URL")
+	}
+	if k := c.Cache; len(k.Encryption.Keys) > 0 && k.Redis.URL == "" && len(k.Stores) == 0 {
+		ck.fail("cache.encryption.keys", "encrypt nothing: there is no Redis, and what is in memory is not encrypted", "set cache.redis.url or REDIS_URL")
 	}
 	if len(c.Upstreams) > 1 && c.DefaultUpstream == "" {
 		ck.fail("default_upstream", "not set: requests that match no route are answered with 404", "")

@@ -28,12 +28,13 @@ type stores struct {
 	memory      *memory.Store
 	redis       map[string]*redis.Store // by the name of the store in metrics and health
 	ledgers     ledgers
-	closers     []io.Closer // in the order in which they were opened
+	keys        []redis.EncryptionKey // for all of those
+	closers     []io.Closer           // in the order in which they were opened
 }
 
 // openStores makes them. Redis need not be there yet.
 func openStores(c *config.Cache, reg prometheus.Registerer, log *slog.Logger) (*stores, error) {
-	s := &stores{redis: map[string]*redis.Store{}}
+	s := &stores{redis: map[string]*redis.Store{}, keys: encryptionKeys(c)}
 	s.ledgers.named = map[string]*store.Ledger{}
 	var err error
 	if c.Memory.MaxBytes > 0 {
@@ -67,7 +68,7 @@ func (s *stores) open(name string, c config.Redis, cache *config.Cache, reg prom
 		near, err := s.near(ledger, false, reg)
 		return near, ledger, err
 	}
-	r, err := openRedis(name, c, log)
+	r, err := s.openRedis(name, c, log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -91,7 +92,7 @@ func (s *stores) near(ledger *store.Ledger, behind bool, reg prometheus.Register
 	return store.Instrument(&store.Guard{Store: s.memory, Ledger: ledger, Near: behind}, "memory", reg)
 }
 
-func openRedis(name string, c config.Redis, log *slog.Logger) (*redis.Store, error) {
+func (s *stores) openRedis(name string, c config.Redis, log *slog.Logger) (*redis.Store, error) {
 	tlsConfig, err := redisTLS(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -100,7 +101,7 @@ func openRedis(name string, c config.Redis, log *slog.Logger) (*redis.Store, err
 		URL: string(c.URL), Username: c.Username, Password: string(c.Password), DB: c.DB,
 		MaxConnections: c.MaxConnections, RetryOnTimeout: c.RetryOnTimeout,
 		SocketTimeout: time.Duration(c.SocketTimeout), Budget: time.Duration(c.Budget),
-		TLS: tlsConfig, Logger: log.With("store", name),
+		EncryptionKeys: s.keys, TLS: tlsConfig, Logger: log.With("store", name),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -174,6 +175,7 @@ func (s *stores) register(reg prometheus.Registerer) error {
 			}
 			return 0
 		})
+		errs = append(errs, registerUnopened(name, r, reg))
 	}
 	return errors.Join(errs...)
 }

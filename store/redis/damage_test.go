@@ -61,7 +61,7 @@ func TestDamagedValueIsAMissAndRemoved(t *testing.T) {
 	chunk := func(name string, n string) string { return keysOf(t, raw, name+":*:"+n)[0] }
 
 	f := func(rule string, size int, damage func(name string) error) {
-		t.Run(rule, func(t *testing.T) { testDamage(t, server, raw, size, damage) })
+		t.Run(rule, func(t *testing.T) { testDamage(t, server, raw, redis.Options{}, size, damage) })
 	}
 	for _, at := range []int{0, 3, 4, 8, 12, 20, 60, 100, 500, -1} {
 		f("a flipped bit in a string", 2000, func(name string) error { return flip(name, at) })
@@ -91,8 +91,9 @@ func TestDamagedValueIsAMissAndRemoved(t *testing.T) {
 	f("the long value of another key", 600<<10, func(name string) error { return moveFrom(ctx, t, server, name, 600<<10) })
 }
 
-func testDamage(t *testing.T, server *storetest.RedisServer, raw *goredis.Client, size int, damage func(name string) error) {
-	s := open(t, redis.Options{URL: server.URL, Budget: patient})
+func testDamage(t *testing.T, server *storetest.RedisServer, raw *goredis.Client, opts redis.Options, size int, damage func(name string) error) {
+	opts.URL, opts.Budget = server.URL, patient
+	s := open(t, opts)
 	key := storetest.Key(t.Name())
 	putBody(t, s, t.Name(), size)
 	if err := damage(key.String()); err != nil {

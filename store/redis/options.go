@@ -34,9 +34,15 @@ type Options struct {
 	SocketTimeout time.Duration
 
 	// Budget bounds a read as a whole; 50 ms if not positive. A read of an entry
-	// in chunks has it once for the manifest and once for each chunk, and a value
-	// that is found corrupt once more, for removing it.
+	// in chunks has it once for the manifest and once for each batch of chunks (up
+	// to 4 MiB, less where that takes too long), and a value that is found corrupt
+	// once more, for removing it.
 	Budget time.Duration
+
+	// EncryptionKeys, where there are any, encrypt all values: the first key
+	// does, all of them decrypt. Values in plain, and values that were encrypted
+	// with other keys, then are misses; without keys, encrypted ones are.
+	EncryptionKeys []EncryptionKey
 
 	TLS    *tls.Config  // used when not nil, also with redis://
 	Logger *slog.Logger // hears of changes of state, not of requests; nil is none
@@ -45,6 +51,15 @@ type Options struct {
 	// real time.
 	Now func() time.Time
 }
+
+// EncryptionKey is a key of AES-256: 32 random bytes. It does not print.
+type EncryptionKey [32]byte
+
+// Format makes every verb print the same four stars.
+func (EncryptionKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("****")) }
+
+// MarshalText gives four stars.
+func (EncryptionKey) MarshalText() ([]byte, error) { return []byte("****"), nil }
 
 func withDefaults(opts Options) Options {
 	if opts.MaxConnections <= 0 {

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -35,11 +33,9 @@ const (
 	maxQueuedReads = 8 << 10
 )
 
-// errGone says that a chunk of a value is not there, or not of its length.
-var errGone = fmt.Errorf("%w: a chunk is gone", store.ErrCorrupt)
-
 // read is Get: the head of the value, then what the head says is left to read.
-// A value that is not as it was written is removed, and a miss.
+// A value that is not as it was written is removed, and a miss. One for which
+// there is no key here is a miss too.
 func (s *Store) read(ctx context.Context, key cachekey.Key) (*store.Entry, error) {
 	name := key.String()
 	// Detached from the caller's: one that leaves would cost a connection.
@@ -55,10 +51,13 @@ func (s *Store) read(ctx context.Context, key cachekey.Key) (*store.Entry, error
 		// we read: then there is another one now.
 		e, raw, err = s.readAgain(bounded, key, name, raw, err)
 	}
-	if errors.Is(err, store.ErrCorrupt) {
+	switch {
+	case errors.Is(err, store.ErrCorrupt):
 		s.counts.corrupt.Add(1)
 		s.discard(bounded, name, raw)
 		return nil, store.ErrNotFound
+	case s.unopened.note(err):
+		return nil, store.ErrNotFound // and left there: others may well read it
 	}
 	return e, err
 }
@@ -83,10 +82,10 @@ func (s *Store) readHead(ctx context.Context, name string) ([]byte, error) {
 }
 
 // readRest makes an entry of a value whose head is here. raw is what was read
-// under the key's own name, for discard to compare.
+// under the key's own name, or enough of it, for discard to compare.
 func (s *Store) readRest(ctx context.Context, key cachekey.Key, name string, head []byte) (e *store.Entry, raw []byte, err error) {
 	raw = head
-	v, err := openValue(raw, key)
+	v, err := s.sealer.openValue(raw, key)
 	if err != nil {
 		return nil, raw, err
 	}
@@ -94,19 +93,26 @@ func (s *Store) readRest(ctx context.Context, key cachekey.Key, name string, hea
 		if raw, err = s.readWhole(ctx, name); err != nil {
 			return nil, raw, err
 		}
-		if v, err = openValue(raw, key); err != nil {
+		if v, err = s.sealer.openValue(raw, key); err != nil {
 			return nil, raw, err
 		}
 	}
-	if v.kind != kindManifest {
-		e, err = decodeEntry(raw, key)
-		return e, raw, err
+	if v.kind != kindManifest && v.kind != kindSealedManifest {
+		return s.sealer.decode(raw, v)
 	}
-	m, err := decodeManifest(raw)
+	m, chunks, err := s.sealer.openManifest(raw)
 	if err != nil {
 		return nil, raw, err
 	}
-	e, err = s.readChunks(ctx, key, name, m)
+	b, err := s.readChunks(ctx, name, m, chunks)
+	if err != nil {
+		return nil, raw, err
+	}
+	if chunks != nil {
+		e, err = store.Decode(b)
+	} else {
+		e, err = decodeEntry(b, key)
+	}
 	return e, raw, err
 }
 
@@ -114,42 +120,6 @@ func (s *Store) readWhole(ctx context.Context, name string) ([]byte, error) {
 	b, err := s.bulk.Get(ctx, name).Bytes()
 	s.counts.read.Add(int64(len(b)))
 	return b, readError(err)
-}
-
-// readChunks puts a value in chunks together, in memory of its length. Each
-// chunk has the budget anew: what counts is that Redis keeps delivering.
-func (s *Store) readChunks(ctx context.Context, key cachekey.Key, name string, m manifest) (*store.Entry, error) {
-	// Two bytes more let the library read a chunk and the line end that follows
-	// it at once; those of the next chunk go on top.
-	b := make([]byte, m.length+2)
-	for n := range m.chunks() {
-		from := n * m.chunk
-		size := min(m.chunk, m.length-from)
-		if err := s.readChunk(ctx, m.name(name, n), b[from:from+size+2], size); err != nil {
-			return nil, err
-		}
-	}
-	return decodeEntry(b[:m.length:m.length], key)
-}
-
-func (s *Store) readChunk(ctx context.Context, name string, into []byte, size int) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Budget)
-	defer cancel()
-	n, err := s.bulk.GetToBuffer(ctx, name, into).Result()
-	s.counts.read.Add(int64(n))
-	switch {
-	case errors.Is(err, goredis.Nil), isTooSmall(err), err == nil && n != size:
-		return errGone
-	}
-	if err = readError(err); errors.Is(err, store.ErrNotFound) {
-		return errGone
-	}
-	return err
-}
-
-// isTooSmall says that a reply did not fit. The library has no name for it.
-func isTooSmall(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "buffer too small")
 }
 
 // readAgain looks whether the value is still the one of which a chunk is gone

@@ -63,6 +63,10 @@ type Store struct {
 	breaker *breaker
 	counts  counts
 	buffers bufferPool
+	pace    pace // of reads of chunks
+
+	sealer   *sealer
+	unopened unopened
 
 	closed  atomic.Bool
 	stop    context.CancelFunc // of the prober
@@ -81,7 +85,14 @@ func New(opts Options) (*Store, error) {
 	// that it has only one of. What failed is in our errors and in State.
 	goredis.SetLogger(silence{})
 
-	s := &Store{opts: opts}
+	s := &Store{opts: opts, unopened: unopened{log: opts.Logger}}
+	if s.sealer, err = newSealer(opts.EncryptionKeys); err != nil {
+		return nil, err
+	}
+	if s.sealer.on() {
+		ids := s.sealer.ids()
+		opts.Logger.Info("values are encrypted", "key", ids[0], "older_keys", ids[1:])
+	}
 	fast, bulk := *base, *base
 	fast.PoolSize, fast.PipelinePoolSize = plainReads+1, batches // one for the probe
 	fast.MaxRetries = -1

@@ -32,6 +32,8 @@ type Stats struct {
 	Refused                              int64 // writes that Redis answered and declined (out of memory, not allowed); among the errors
 	Busy                                 int64 // calls that got no connection in time; among the errors
 	Corrupt                              int64 // values found not to be as they were written; among Misses
+	UnknownKey                           int64 // values encrypted with a key that is not here; among Misses
+	NotSealed                            int64 // values in plain where all are to be encrypted; among Misses
 	Bypassed                             int64 // calls that returned ErrOpen
 	BytesRead, BytesWritten, BreakerOpen int64 // of values; times that the breaker opened
 }
@@ -50,7 +52,7 @@ func (s *Store) Stats() Stats {
 		Gets: c.calls[opGet].Load(), Puts: c.calls[opPut].Load(), Deletes: c.calls[opDelete].Load(),
 		Hits: c.hits.Load(), Misses: c.misses.Load(),
 		GetErrors: c.errors[opGet].Load(), PutErrors: c.errors[opPut].Load(), DeleteErrors: c.errors[opDelete].Load(),
-		Refused: c.refused.Load(), Busy: c.busy.Load(), Corrupt: c.corrupt.Load(), Bypassed: c.bypass.Load(),
+		Refused: c.refused.Load(), Busy: c.busy.Load(), Corrupt: c.corrupt.Load(), UnknownKey: s.unopened.unknownKey.Load(), NotSealed: s.unopened.notSealed.Load(), Bypassed: c.bypass.Load(),
 		BytesRead: c.read.Load(), BytesWritten: c.written.Load(), BreakerOpen: s.breaker.opens.Load(),
 	}
 }

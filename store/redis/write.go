@@ -12,38 +12,25 @@ import (
 	"jaegis-proxy/store"
 )
 
-// write is Put.
+// write is Put: the chunks, if there are any, then the value under the key's own
+// name. It names the chunks and must not be there before all of them are.
 func (s *Store) write(ctx context.Context, key cachekey.Key, e *store.Entry, ttl time.Duration) error {
 	buf := s.buffers.get()
 	defer s.buffers.put(buf)
-	buf.b = encodeEntry(buf.b, key, e)
-	name, value := key.String(), buf.b
-	s.counts.written.Add(int64(len(value)))
-	if len(value) <= maxString {
-		return s.replace(ctx, name, value, ttl)
+	name, v := key.String(), s.sealer.encode(buf, key, e)
+	if v.chunks == nil {
+		s.counts.written.Add(int64(len(v.value)))
+		return s.replace(ctx, name, v.value, ttl)
 	}
-	m := newManifest(len(value))
-	err := s.writeChunks(ctx, name, m, value, ttl)
+	s.counts.written.Add(int64(len(v.chunks)))
+	err := s.writeChunks(ctx, name, v.manifest, v.chunks, ttl)
 	if err == nil {
-		err = s.replace(ctx, name, encodeManifest(key, m), ttl)
+		err = s.replace(ctx, name, v.value, ttl)
 	}
 	if err != nil {
-		s.dropChunks(ctx, name, m) // nothing will ever name them
+		s.dropChunks(ctx, name, v.manifest) // nothing will ever name them
 	}
 	return err
-}
-
-// writeChunks writes the chunks of value. Redis counts their time from when it
-// gets them, and the manifest's from later: the margin keeps them longer.
-func (s *Store) writeChunks(ctx context.Context, name string, m manifest, value []byte, ttl time.Duration) error {
-	ttl += s.opts.SocketTimeout + time.Second
-	for n := range m.chunks() {
-		chunk := value[n*m.chunk : min((n+1)*m.chunk, len(value))]
-		if err := s.bulk.Set(ctx, m.name(name, n), chunk, ttl).Err(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // replace sets the value under a key's own name. If it was a manifest, nothing
@@ -51,7 +38,7 @@ func (s *Store) writeChunks(ctx context.Context, name string, m manifest, value 
 // the midst of them finds the new value.
 func (s *Store) replace(ctx context.Context, name string, value []byte, ttl time.Duration) error {
 	pipe := s.bulk.Pipeline()
-	old := pipe.GetRange(ctx, name, 0, headSize-1)
+	old := pipe.GetRange(ctx, name, 0, maxManifest-1)
 	set := pipe.Set(ctx, name, value, ttl)
 	_, _ = pipe.Exec(ctx)
 	if err := set.Err(); err != nil {
@@ -64,7 +51,7 @@ func (s *Store) replace(ctx context.Context, name string, value []byte, ttl time
 // remove is Delete, and Remove where others are not told.
 func (s *Store) remove(ctx context.Context, name string, tell bool) error {
 	pipe := s.bulk.Pipeline()
-	old := pipe.GetRange(ctx, name, 0, headSize-1)
+	old := pipe.GetRange(ctx, name, 0, maxManifest-1)
 	unlink := pipe.Unlink(ctx, name)
 	told := &goredis.StringCmd{}
 	if tell {
@@ -86,16 +73,6 @@ func (s *Store) dropOld(ctx context.Context, name string, old *goredis.StringCmd
 	if m, err := decodeManifest(b); err == nil {
 		s.dropChunks(ctx, name, m)
 	}
-}
-
-// dropChunks frees the room that chunks take. That it fails is no harm: they
-// expire.
-func (s *Store) dropChunks(ctx context.Context, name string, m manifest) {
-	pipe := s.bulk.Pipeline()
-	for n := range m.chunks() {
-		pipe.Unlink(ctx, m.name(name, n))
-	}
-	_, _ = pipe.Exec(ctx)
 }
 
 // bufferPool holds the memory in which values are encoded before they are sent.
