@@ -30,6 +30,10 @@ type Lifetime struct {
 	// AllowStale says that neither the answer nor the rule forbids stale use,
 	// so that a request may ask for it (max-stale, stale-if-error).
 	AllowStale bool
+
+	// Stale says that the answer was made stale before its TTL was over, so
+	// that it is never fresh, by whosever clock. It is not stored.
+	Stale bool
 }
 
 // Age is the answer's current age; never negative.
@@ -40,6 +44,9 @@ func (l Lifetime) Age(now time.Time) time.Duration {
 // At gives the state at now.
 func (l Lifetime) At(now time.Time) State {
 	age, ttl := l.Age(now), max(0, l.TTL)
+	if l.Stale {
+		age = max(age, ttl)
+	}
 	switch {
 	case age < ttl:
 		return Fresh

@@ -34,6 +34,7 @@ func (g *Guard) Get(ctx context.Context, key cachekey.Key) (*Entry, error) {
 	stale := *e
 	at := time.UnixMilli(int64(min(since.Time, uint64(g.Ledger.now().UnixMilli()))))
 	stale.Lifetime.TTL = max(0, min(stale.Lifetime.TTL, at.Sub(stale.Lifetime.StoredAt)))
+	stale.Lifetime.Stale = true // whoever asked before the last of several purges, or by a clock that is behind, asked after the first
 	return &stale, nil
 }
 

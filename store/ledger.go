@@ -176,7 +176,7 @@ func (l *Ledger) search(key cachekey.Key, e *Entry) (verdict Judgement, since Se
 	defer l.mu.RUnlock()
 	look := func(label string) bool {
 		m := l.marks[label]
-		if e.Stamp.Seq.Before(m.soft) {
+		if e.Stamp.Seq.Before(m.soft) && (verdict == Good || m.soft.Before(since)) {
 			verdict, since = Soft, m.soft
 		}
 		return e.Stamp.Seq.Before(m.hard)

@@ -113,6 +113,37 @@ func TestASoftPurgeMakesStale(t *testing.T) {
 	}
 }
 
+// A request is judged by when it was asked: one that came between two purges
+// finds the second, and must not take what the first made stale for fresh.
+func TestWhatIsStaleStaysStaleWhenItIsPurgedAgain(t *testing.T) {
+	clock := storetest.NewClock()
+	g := guarded(t, clock)
+	key := storetest.Key("k")
+	e := storetest.Entry(clock.Now(), []byte("body"))
+	e.Lifetime.StaleWhileRevalidate, e.Tags, e.Stamp = time.Minute, []string{store.LabelTag + "x"}, g.Ledger.Stamp()
+	if err := g.Put(t.Context(), key, e); err != nil {
+		t.Fatal(err)
+	}
+	for _, label := range []string{store.LabelAll, store.LabelAll, store.LabelTag + "x"} {
+		clock.Advance(10 * time.Second)
+		if err := g.Ledger.Purge(t.Context(), label, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := g.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ago := range []time.Duration{0, 5 * time.Second, 15 * time.Second} {
+		if s := got.Lifetime.At(clock.Now().Add(-ago)); s != policy.Revalidate {
+			t.Errorf("asked %v ago: state %v", ago, s)
+		}
+	}
+	if got.Lifetime.TTL != 20*time.Second {
+		t.Errorf("stale from %v on, want the first purge that is known", got.Lifetime.TTL)
+	}
+}
+
 // However many purges there are, memory is bounded, and what is not known any
 // more counts as purged.
 func TestPurgesThatAreForgottenTakeEverythingOlder(t *testing.T) {
