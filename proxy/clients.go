@@ -35,6 +35,15 @@ func newClients(list []*Client) clients {
 	return known
 }
 
+// of gives the client whose key is the value of a field, or nil.
+func (known clients) of(value []byte) *Client {
+	key := keyIn(string(value))
+	if key == "" {
+		return nil
+	}
+	return known[sha256.Sum256([]byte(key))]
+}
+
 // clientHeaders are those in which SDKs send their key.
 var clientHeaders = [...]string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key"}
 
@@ -63,8 +72,7 @@ func (c *call) identify() *refusal {
 		if c.head.names&nameBit(name) == 0 {
 			continue
 		}
-		value := keyIn(string(c.ctx.Request.Header.Peek(name)))
-		if client := known[sha256.Sum256([]byte(value))]; client != nil && value != "" {
+		if client := known.of(c.ctx.Request.Header.Peek(name)); client != nil {
 			c.client, c.clientHeader = client, name
 			return nil
 		}
@@ -106,7 +114,13 @@ func (c *call) counting(h cachekey.Headers) cachekey.Headers {
 	if c.client == nil {
 		return h
 	}
-	return hidden{h, append(slices.Collect(maps.Keys(c.route.Upstream.o.Headers)), c.clientHeader)}
+	return c.route.counting(h, c.clientHeader)
+}
+
+// counting gives the headers of a known client's request, its key having come
+// in the one named, as they count.
+func (r *Route) counting(h cachekey.Headers, clientHeader string) cachekey.Headers {
+	return hidden{h, append(slices.Collect(maps.Keys(r.Upstream.o.Headers)), clientHeader)}
 }
 
 // keyHeaders are the request's headers as package cachekey is to see them.

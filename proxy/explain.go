@@ -50,10 +50,22 @@ func (t *Table) Explain(method, target string, header http.Header, body []byte) 
 		Path: parsed.keyPath(), Query: parsed.query, Headers: variantHeaders(header),
 		Body: cachekey.Body{Bytes: body, Size: int64(len(body))},
 	}
+	t.explainClient(route, header, req)
 	var err error
 	if e.Key, err = t.deriver.Derive(route.Key, req); err != nil {
 		return Explanation{}, err
 	}
 	e.Parts, err = t.deriver.Explain(route.Key, req)
 	return e, err
+}
+
+// explainClient has the request count as one of the known client whose key it
+// shows.
+func (t *Table) explainClient(route *Route, header http.Header, req *cachekey.Request) {
+	for _, name := range clientHeaders {
+		if client := t.clients.of([]byte(header.Get(name))); client != nil {
+			req.Tenant, req.Headers = client.Tenant, route.counting(req.Headers, name)
+			return
+		}
+	}
 }

@@ -147,6 +147,7 @@ func testPurge(t *testing.T, tier string) {
 	f(`{"model":"m-2026"}`, "chat", "tenant")
 	f(`{"all":true}`, "chat", "tenant", "docs", "http")
 	f(`{"key":"`+p.keyOf(t, "/docs", "-d", `{"model":"m"}`, "-H", "Content-Type: application/json")+`"}`, "docs")
+	f(`{"key":"`+p.keyOf(t, "/chat", "-d", `{"model":"m"}`, "-H", "Content-Type: application/json", "-H", "Authorization: Bearer "+secret)+`"}`, "tenant")
 	f(`{"key":"`+p.keyOf(t, "/http", "-H", "Accept-Language: de")+`"}`, "http")
 
 	fill()
