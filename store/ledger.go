@@ -224,6 +224,7 @@ func (l *Ledger) Purge(ctx context.Context, label string, soft bool) error {
 		l.begin(&k, r.Epoch)
 	}
 	l.noteLocked(&k, []Record{r})
+	k.adrift = newEpoch() // what was fetched while cut off knows no position: all of it goes
 	l.known.Store(&k)
 	return nil
 }

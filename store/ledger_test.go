@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -141,6 +142,49 @@ func TestWhatIsStaleStaysStaleWhenItIsPurgedAgain(t *testing.T) {
 	}
 	if got.Lifetime.TTL != 20*time.Second {
 		t.Errorf("stale from %v on, want the first purge that is known", got.Lifetime.TTL)
+	}
+}
+
+// unread is a journal that can be written and not be read, as one is for a
+// moment when it comes back.
+type unread struct{ seq uint64 }
+
+func (u *unread) Append(_ context.Context, r store.Record) (store.Record, error) {
+	u.seq++
+	r.Seq.Time = u.seq
+	return r, nil
+}
+
+func (u *unread) Read(context.Context, store.Position) (store.Batch, error) {
+	return store.Batch{}, errors.New("not yet")
+}
+
+func TestAPurgeHoldsForWhatWasFetchedWhileCutOff(t *testing.T) {
+	g := guarded(t, storetest.NewClock())
+	g.Ledger = store.NewLedger(store.LedgerOptions{Journal: &unread{}, MaxDisconnected: time.Hour})
+	t.Cleanup(func() { _ = g.Ledger.Close() })
+	key := storetest.Key("k")
+	for _, soft := range []bool{false, true} {
+		e := storetest.Entry(time.Now(), []byte("body"))
+		e.Asked, e.Stamp = time.Now(), g.Ledger.Stamp()
+		if err := g.Put(t.Context(), key, e); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Get(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Ledger.Purge(t.Context(), store.LabelAll, soft); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Get(t.Context(), key); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("soft %v: %v", soft, err)
+		}
+		if err := g.Put(t.Context(), key, e); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Get(t.Context(), key); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("soft %v, put after the purge: %v", soft, err)
+		}
 	}
 }
 
