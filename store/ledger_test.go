@@ -140,7 +140,7 @@ func TestWhatIsStaleStaysStaleWhenItIsPurgedAgain(t *testing.T) {
 			t.Errorf("asked %v ago: state %v", ago, s)
 		}
 	}
-	if got.Lifetime.TTL != 20*time.Second {
+	if ttl := got.Lifetime.TTL.Round(10 * time.Millisecond); ttl != 20*time.Second {
 		t.Errorf("stale from %v on, want the first purge that is known", got.Lifetime.TTL)
 	}
 }
