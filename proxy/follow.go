@@ -23,6 +23,7 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 			return p.lookup(c)
 		}
 		if head, err := f.Head(c.waiting()); err == nil && !c.ranged && !c.outdated(&head) { // stored, and not for this call: it did not wait for this answer
+			c.validate(f)
 			f.Leave()
 			return p.alone(c)
 		}
@@ -94,10 +95,15 @@ func (p *Proxy) landed(c *call, f *inFlight) *store.Entry {
 
 // mayShare says whether the call may be given an answer that was fetched for
 // another: where the verdict on it says so, and it is the variant that the
-// call's own headers select.
+// call's request selects.
 func (c *call) mayShare(head *answerHead) bool {
-	d := &head.decision
-	if !d.Share || c.mustNotDecode(head.fields) || c.outdated(head) {
+	return head.decision.Share && c.selects(head)
+}
+
+// selects says whether an answer is, true still, the variant that the call's
+// request selects.
+func (c *call) selects(head *answerHead) bool {
+	if c.mustNotDecode(head.fields) || c.outdated(head) {
 		return false
 	}
 	if head.at.key == c.keys.at(&head.at) {

@@ -176,7 +176,7 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 		return p.alone(c)
 	}
 	if _, marked := p.uncacheable.GetIfPresent(c.key); marked || c.cc.NoCache || c.method == "HEAD" {
-		p.findLanding(c)
+		p.findLanding(c, generation)
 		return p.alone(c)
 	}
 	f, leader := p.flights.Join(c.key, func() *inFlight { return p.newFlight(c, c.route.CancelAbandoned) })
@@ -196,24 +196,35 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 	return p.follow(c, f, Miss)
 }
 
-// findLanding finds what is about to be stored, for a request that validates it
-// or brings it up to date.
-func (p *Proxy) findLanding(c *call) {
+// findLanding finds what is about to be stored, or has been since the look-up,
+// for a request that validates it or brings it up to date.
+func (p *Proxy) findLanding(c *call, generation uint64) {
 	if c.stored != nil {
 		return
 	}
-	f := p.flights.Find(c.key)
-	if f == nil {
-		return
+	key := c.key
+	if f := p.flights.Find(key); f != nil {
+		defer f.Leave()
+		if f.Ended() {
+			c.validate(f)
+		}
+	} else if p.flights.Generation() != generation {
+		c.stored, _ = p.find(c)
+		c.key = key
 	}
-	defer f.Leave()
-	if !f.Ended() {
-		return
-	}
+}
+
+// validate has the call validate what a flight has brought, if that is the
+// answer that its request selects.
+func (c *call) validate(f *inFlight) {
 	<-f.Settled() // the leader only computes between the end and the verdict
+	e := f.Value()
 	head, err := f.Head(c.waiting())
-	if e := f.Value(); err == nil && e != nil && e.Status != http.StatusPartialContent && c.mayShare(&head) {
-		c.stored, c.forward = e, "request"
+	if err != nil || e == nil || e.Status == http.StatusPartialContent || !c.selects(&head) {
+		return
+	}
+	if c.stored, c.forward = e, "request"; e.Lifetime.At(c.asked) != policy.Fresh {
+		c.forward = "stale"
 	}
 }
 

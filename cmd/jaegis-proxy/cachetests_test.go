@@ -247,7 +247,7 @@ func startCacheOrigin(t *testing.T) string {
 // runCacheTests runs the whole suite, which takes some seconds of real time.
 func runCacheTests(t *testing.T, base string) (all []cacheTest) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := nodeScript(t, ctx, "run.mjs", base)
 	var errs bytes.Buffer

@@ -65,13 +65,14 @@ func (r *rig) storm(t *testing.T, round int) {
 }
 
 func TestNothingIsLeftBehindByALoadWithAborts(t *testing.T) {
-	r := e2e(t, `
+	dir := t.TempDir() // of this process alone
+	r := e2e(t, fmt.Sprintf(`
 upstreams: {origin: {url: ORIGIN, idle_timeout: 1s}}
 routes:
   - {name: cancel, match: {path: /cancel/*}, ttl: 1h, on_abandon: cancel}
   - {name: cached, match: {path: /c/*}, ttl: 1h}
-spool: {memory: 64KiB}
-`)
+spool: {memory: 64KiB, dir: %q}
+`, dir))
 	r.storm(t, 0) // what is made once is made
 	settled := func() (goroutines float64, files int) {
 		storetest.Eventually(t, patience, "clients, fetches and bodies are gone", func() bool {
@@ -94,11 +95,8 @@ spool: {memory: 64KiB}
 	if _, temporary := r.files(t); temporary != 0 {
 		t.Errorf("%d temporary files are open", temporary)
 	}
-	if left, err := os.ReadDir(os.TempDir()); err == nil {
-		for _, e := range left {
-			if strings.Contains(e.Name(), "jaegis") && strings.Contains(e.Name(), "spool") {
-				t.Errorf("a temporary file is left: %s", e.Name())
-			}
-		}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("temporary files are left: %v, %v", left, err)
 	}
 }
