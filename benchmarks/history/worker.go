@@ -212,7 +212,7 @@ func outcomeOf(r *reply) (o outcome, plausible bool) {
 	case "HIT":
 		return hit, ours && says == "hit"
 	case "STALE":
-		return stale, ours && says == "hit"
+		return stale, ours && (says == "hit" || says == "fwd=stale") // the upstream failed
 	case "MISS":
 		o = fetchedAlone
 		if strings.Contains(rest, "; collapsed") {

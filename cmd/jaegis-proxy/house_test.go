@@ -22,13 +22,15 @@ const module = "jaegis-proxy/"
 // here imports none of ours. Imports run downward only, and what joins the
 // parts (config, the stores, telemetry) is named by the command alone.
 var mayImport = map[string][]string{
-	"proxy":           {"cachekey", "policy", "store", "internal/flight", "internal/protocol", "internal/spool", "internal/encoding"},
-	"admin":           {"store", "cachekey"},
-	"store":           {"cachekey", "policy"},
-	"store/memory":    {"store", "cachekey", "policy"},
-	"store/redis":     {"store", "cachekey", "policy"},
-	"store/storetest": {"store", "cachekey", "policy"},
-	"internal/flight": {"internal/spool"},
+	"proxy":              {"cachekey", "policy", "store", "internal/flight", "internal/protocol", "internal/spool", "internal/encoding"},
+	"admin":              {"store", "cachekey"},
+	"store":              {"cachekey", "policy"},
+	"store/memory":       {"store", "cachekey", "policy"},
+	"store/redis":        {"store", "cachekey", "policy"},
+	"store/storetest":    {"store", "cachekey", "policy"},
+	"internal/flight":    {"internal/spool"},
+	"benchmarks/history": {"store/storetest", "internal/proxytest"},
+	"benchmarks/faults":  {"store/storetest", "internal/origintest", "internal/proxytest"},
 }
 
 // testHelpers may be imported by any test file besides; realStores by the tests
