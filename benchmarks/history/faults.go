@@ -246,12 +246,10 @@ func rollRedisBack(ctx context.Context, r *run, rng *rand.Rand, _ *node) error {
 // restartRedis has it come back with all that it had.
 func restartRedis(ctx context.Context, r *run, rng *rand.Rand, _ *node) error {
 	s := r.backend.servers[0]
-	if err := r.backend.do(ctx, s, "shutdown", "save"); err != nil && s.Running() {
-		return err
-	}
-	_ = s.Kill() // it may have ended by itself
+	err := r.backend.do(ctx, s, "client", "pause", 5000, "write") // nothing comes after what is saved
+	err = errors.Join(err, r.backend.do(ctx, s, "save"), s.Kill())
 	pause(ctx, some(rng, time.Second))
-	return r.backend.restart(s, true)
+	return errors.Join(err, r.backend.restart(s, true))
 }
 
 func flushRedis(ctx context.Context, r *run, rng *rand.Rand, _ *node) error {
