@@ -108,6 +108,7 @@ func (r *run) breakThing(ctx context.Context, f fault, rng *rand.Rand) error {
 	err := f.run(ctx, r, rng, n)
 	if err == nil {
 		err = r.awaitWell(ctx, touched)
+		pause(ctx, settleTime)
 	}
 	for _, n := range touched {
 		r.checker.undisturb(n.index, r.now())
@@ -120,6 +121,10 @@ func (r *run) breakThing(ctx context.Context, f fault, rng *rand.Rand) error {
 
 // wellTime is how long the proxies may take to find everything in order again.
 const wellTime = 60 * time.Second
+
+// settleTime is how much longer they may take to follow the ledger as before:
+// what they say of themselves says less than that.
+const settleTime = time.Second
 
 // awaitWell waits until proxies say that they lack nothing.
 func (r *run) awaitWell(ctx context.Context, nodes []*node) error {
