@@ -17,6 +17,7 @@ NPM         := $(addprefix cmd/jaegis-proxy/testdata/,cachetests sdk)
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
+OPERATIONS ?= 1000000
 IMAGE    ?= jaegis-proxy:$(VERSION)
 
 # The version is given by hand, so that a build asks nothing of version
@@ -73,7 +74,7 @@ errorlint:
 # running binary are all among these. Nothing is taken from the test cache: it
 # does not know when Redis changes.
 unit:
-	go test -race -count=1 -timeout 15m ./...
+	JAEGIS_OPERATIONS=$(OPERATIONS) go test -race -count=1 -timeout 15m ./...
 
 # One target at a time is what go test can fuzz. A pipe would hide a failure
 # of the listing, so it comes first.
@@ -87,8 +88,10 @@ fuzz:
 	done <<<"$$packages"
 
 # A million requests of two tenants; about ten minutes.
+# Then ten million under purges and faults, before each kind of Redis.
 soak: tools
 	JAEGIS_REQUESTS=1000000 go test -count=1 -timeout 60m -run 'TestNoAnswerCrosses' -v ./cmd/jaegis-proxy
+	JAEGIS_OPERATIONS=10000000 go test -count=1 -timeout 180m -run 'TestNoAnswerIsWrong' -v ./benchmarks/history
 
 bench:
 	benchmarks/run.sh
