@@ -14,7 +14,7 @@ import (
 )
 
 // purgers is how many purge at the same time.
-const purgers = 4
+const purgers = 3
 
 // purgeTime is how long a purge may take; what has not been acknowledged by
 // then may have its effect or not.
@@ -24,7 +24,7 @@ const purgeTime = 15 * time.Second
 var kinds = []struct {
 	kind  string
 	share int
-}{{"key", 250}, {"tag", 400}, {"tenant", 100}, {"model", 120}, {"route", 60}, {"namespace", 50}, {"all", 20}}
+}{{"key", 300}, {"tag", 440}, {"tenant", 80}, {"model", 120}, {"route", 30}, {"namespace", 20}, {"all", 10}}
 
 // purgeCounts are what became of purges. It is safe for concurrent use.
 type purgeCounts struct {
