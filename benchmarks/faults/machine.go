@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"jaegis-proxy/internal/proxytest"
 	"jaegis-proxy/store/storetest"
 )
@@ -24,7 +26,7 @@ func machineFaults() []fault {
 		{"file descriptors used up", "prlimit --nofile=100, 200 connections", "alive, serves again when they are closed", noFiles},
 		{"kill -9 in mid-store", "40 times SIGKILL under load with large answers", "no partial answer", killedInStore},
 		{"disk full", "a tmpfs of 2 MB for spooled bodies", "large bodies are refused with a reason, others served", diskFull},
-		{"clock skew", "Redis an hour ahead, and an hour behind, of the proxy (faketime)", "nothing past its TTL", skewed},
+		{"clock skew", "Redis an hour ahead, and an hour behind, of the proxy", "nothing past its TTL", skewed},
 	}
 }
 
@@ -141,32 +143,68 @@ func outcome(resp *http.Response, err error) string {
 	return fmt.Sprintf("status %d", resp.StatusCode)
 }
 
+// shim is a library for a process that is to live in another hour.
+const shim = `
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t id, struct timespec *t) {
+	long r = syscall(SYS_clock_gettime, id, t);
+	if (r == 0 && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) t->tv_sec += SKEW;
+	return r;
+}
+
+int gettimeofday(struct timeval *restrict tv, void *restrict tz) {
+	struct timespec t;
+	int r = clock_gettime(CLOCK_REALTIME, &t);
+	tv->tv_sec = t.tv_sec;
+	tv->tv_usec = t.tv_nsec / 1000;
+	return r;
+}
+
+time_t time(time_t *p) {
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	if (p) *p = t.tv_sec;
+	return t.tv_sec;
+}
+`
+
 // skewed has Redis live in another hour than the proxy. (What the proxy's own
 // clock does is for tests that give it another: a Go program asks the system
-// in ways that faketime does not reach.)
+// in ways that no library reaches. faketime does not get Redis to start.)
 func skewed(ctx context.Context, r *rig) error {
-	program, err := exec.LookPath("faketime")
+	cc, err := exec.LookPath("cc")
 	if err != nil {
-		return skip("there is no faketime: it is in Debian's package of that name")
+		return skip("there is no C compiler, which makes the library that shifts Redis' clock")
 	}
 	redis, err := exec.LookPath("redis-server")
 	if err != nil {
 		return err
 	}
-	for _, by := range []string{"+3600s", "-3600s"} {
-		if err := r.skewedBy(ctx, by, program, redis); err != nil {
-			return fmt.Errorf("%s: %w", by, err)
+	for _, by := range []string{"3600", "-3600"} {
+		if err := r.skewedBy(ctx, by, cc, redis); err != nil {
+			return fmt.Errorf("%s s: %w", by, err)
 		}
 	}
 	return nil
 }
 
-func (r *rig) skewedBy(ctx context.Context, by, faketime, redis string) error {
-	dir := filepath.Join(r.dir, "bin"+by)
+func (r *rig) skewedBy(ctx context.Context, by, cc, redis string) error {
+	dir := filepath.Join(r.dir, "skewed-by"+by)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	script := fmt.Sprintf("#!/bin/sh\nexec %s -f %s %s \"$@\"\n", faketime, by, redis)
+	library := filepath.Join(dir, "shim.so")
+	make := exec.Command(cc, "-shared", "-fPIC", "-DSKEW="+by, "-o", library, "-x", "c", "-")
+	make.Stdin = strings.NewReader(shim)
+	if said, err := make.CombinedOutput(); err != nil {
+		return fmt.Errorf("cc: %w: %s", err, said)
+	}
+	script := fmt.Sprintf("#!/bin/sh\nLD_PRELOAD=%s exec %s \"$@\"\n", library, redis)
 	if err := os.WriteFile(filepath.Join(dir, "redis-server"), []byte(script), 0o700); err != nil {
 		return err
 	}
@@ -183,7 +221,28 @@ func (r *rig) skewedBy(ctx context.Context, by, faketime, redis string) error {
 	}); err != nil {
 		return err
 	}
-	hits, old := 0, 0
+	shifted, err := clockOf(ctx, s.Addr)
+	if err != nil {
+		return err
+	}
+	hits, old, err := r.pastTTL(ctx)
+	if err != nil {
+		return err
+	}
+	r.figure("Redis' clock off by %v: %d hits, past their time %d", shifted.Round(time.Second), hits, old)
+	switch {
+	case old > 0:
+		return errors.New("an answer was given past its TTL")
+	case hits == 0:
+		return errors.New("nothing was ever a hit")
+	case shifted.Abs() < time.Minute:
+		return errors.New("the clock was not shifted")
+	}
+	return r.proxy.Close()
+}
+
+// pastTTL asks for what is good for a second and changes every two and a half.
+func (r *rig) pastTTL(ctx context.Context) (hits, old int, err error) {
 	for version := int64(1); version <= 5; version++ {
 		r.origin.SetVersion(version)
 		began := time.Now()
@@ -191,7 +250,7 @@ func (r *rig) skewedBy(ctx context.Context, by, faketime, redis string) error {
 			asked := time.Now()
 			resp, body, err := r.get("/c/skew", "a-key")
 			if err != nil {
-				return err
+				return hits, old, err
 			}
 			if resp.Header.Get("X-Cache") == "HIT" {
 				hits++
@@ -201,12 +260,13 @@ func (r *rig) skewedBy(ctx context.Context, by, faketime, redis string) error {
 			}
 		}
 	}
-	r.figure("%s: %d hits, past their time %d", by, hits, old)
-	switch {
-	case old > 0:
-		return errors.New("an answer was given past its TTL")
-	case hits == 0:
-		return errors.New("nothing was ever a hit")
-	}
-	return r.proxy.Close()
+	return hits, old, nil
+}
+
+// clockOf says by how much a Redis' clock is ahead of ours.
+func clockOf(ctx context.Context, addr string) (time.Duration, error) {
+	c := goredis.NewClient(&goredis.Options{Addr: addr, Protocol: 2, DisableIdentity: true, MaxRetries: -1, PoolSize: 1})
+	defer func() { _ = c.Close() }()
+	at, err := c.Time(ctx).Result()
+	return time.Until(at), err
 }
