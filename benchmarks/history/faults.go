@@ -102,6 +102,9 @@ func (r *run) breakThing(ctx context.Context, f fault, rng *rand.Rand) error {
 	if f.node {
 		rec.Node = n.index
 	}
+	begins := *rec // one that lasts is to be seen too
+	begins.Ended, begins.Detail = begins.Begun, f.name+" begins"
+	r.history.faults.add(&begins)
 	for _, n := range touched {
 		r.checker.disturb(n.index, r.now())
 	}

@@ -75,7 +75,7 @@ func command(ctx context.Context, args []string, out, errs io.Writer) int {
 	}
 	fmt.Fprint(out, result.table())
 	if result.history != "" {
-		fmt.Fprintf(out, "\nThe history of what was found is in %s\n", result.history)
+		fmt.Fprintf(out, "\nThe history of what was found is in %s, and what the proxies said beside it.\n", result.history)
 	}
 	if result.found() > 0 || result.trouble != "" {
 		return exitFound

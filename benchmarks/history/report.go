@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -36,7 +37,11 @@ func (r *run) result(workers []*worker, took time.Duration) (*result, error) {
 		}
 	}
 	path, err := r.history.close()
-	res.history = path
+	if res.history = path; path != "" {
+		for _, n := range r.nodes {
+			errs = append(errs, os.WriteFile(fmt.Sprintf("%s.node-%d.log", path, n.index), []byte(n.Log()), 0o600))
+		}
+	}
 	res.fill(r)
 	return res, errors.Join(append(errs, err)...)
 }
