@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"jaegis-proxy/cachekey"
@@ -58,16 +59,23 @@ const (
 // follow reads the journal until ctx ends.
 func (l *Ledger) follow(ctx context.Context) {
 	var at Position
+	again := false // what was read came to be in doubt, and has not been read anew yet
 	pause := journalRetry
 	for ctx.Err() == nil {
+		acked, doubt := l.before()
+		if again = again || doubt; again {
+			at = Position{}
+		}
 		sent := l.now()
 		batch, err := l.o.Journal.Read(ctx, at)
 		to := at
 		if err == nil {
+			batch.Lost = batch.Lost || l.lost(at.Records, &batch, acked)
+			batch.Missed = batch.Missed || again // those that came since the last reading
 			to, err = l.take(ctx, at, &batch, sent)
 		}
 		if err == nil {
-			at, pause = to, journalRetry
+			at, again, pause = to, false, journalRetry
 			continue
 		}
 		if ctx.Err() == nil {
@@ -79,6 +87,40 @@ func (l *Ledger) follow(ctx context.Context) {
 		}
 		pause = min(2*pause, journalMaxRetry)
 	}
+}
+
+// before says, before the journal is read, how many of the records in acked it
+// has by now, and whether it is to be read from its beginning.
+func (l *Ledger) before() (acked int, again bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if again, l.reread = l.reread, false; again {
+		l.acked = nil
+	}
+	return len(l.acked), again
+}
+
+// lost says whether a record that the journal took from here is not there: it
+// was set back to a state before that, of which nobody else need know. The first
+// ones of acked were there before it was read. Of the others this can be told
+// only once it has gone on behind them.
+func (l *Ledger) lost(from Seq, b *Batch, before int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lost := false
+	var rest []Record
+	for i, a := range l.acked {
+		isIt := func(r Record) bool { return r.Seq == a.Seq }
+		switch {
+		case !from.Before(a.Seq), slices.ContainsFunc(b.Records, isIt):
+		case len(b.Records) == 0 && i < before, len(b.Records) > 0 && !b.To.Records.Before(a.Seq):
+			lost = true
+		default:
+			rest = append(rest, a)
+		}
+	}
+	l.acked = rest
+	return lost
 }
 
 // take takes in what was read and gives the position from which to go on. sent
@@ -95,13 +137,16 @@ func (l *Ledger) take(ctx context.Context, from Position, b *Batch, sent time.Ti
 		l.o.Logger.Warn("deletions in the shared store may have been missed; what this process keeps in memory is dropped")
 		l.missed()
 	}
-	full := l.apply(from, b, sent)
+	full, ok := l.apply(from, b, sent)
 	for _, key := range b.Deleted {
 		if l.o.Deleted != nil {
 			l.o.Deleted(key)
 		}
 	}
-	if full {
+	switch {
+	case !ok:
+		return Position{}, nil
+	case full:
 		return Position{Deletions: b.To.Deletions}, nil
 	}
 	return b.To, nil
@@ -114,28 +159,37 @@ func (l *Ledger) missed() {
 }
 
 // apply takes the records in. It says whether there are too many of them by
-// now, so that those that the journal has are to be read anew.
-func (l *Ledger) apply(from Position, b *Batch, sent time.Time) (full bool) {
+// now, so that those that the journal has are to be read anew. Not ok: what was
+// read has come to be in doubt meanwhile.
+func (l *Ledger) apply(from Position, b *Batch, sent time.Time) (full, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.reread {
+		return false, false
+	}
 	k := *l.known.Load()
 	was := l.current(&k)
 	records := b.Records
+	before := k.epoch
 	for i, r := range records {
-		if r.Epoch == k.epoch {
-			continue
+		if r.Epoch != k.epoch {
+			l.begin(&k, r.Epoch)
+			records = b.Records[i:]
 		}
-		if k.epoch != 0 {
-			l.o.Logger.Warn("the ledger of purges began anew: what is stored does not count any more")
-		}
-		l.begin(&k, r.Epoch)
-		records = b.Records[i:]
+	}
+	if before != 0 && before != k.epoch {
+		l.o.Logger.Warn("the ledger of purges began anew: what is stored does not count any more")
 	}
 	if from.Records == (Seq{}) && len(b.Records) > 0 {
 		l.clearLocked()
 		k.floor = later(k.floor, b.Records[0].Seq)
 	}
 	l.noteLocked(&k, records)
+	for _, a := range l.acked { // it is newer than what was read, and in force here
+		if a.Epoch == k.epoch {
+			l.noteLocked(&k, []Record{a})
+		}
+	}
 	if !was { // what was fetched meanwhile may have been purged
 		k.adrift = newEpoch()
 	}
@@ -146,7 +200,7 @@ func (l *Ledger) apply(from Position, b *Batch, sent time.Time) (full bool) {
 	default:
 		close(l.synced)
 	}
-	return len(l.marks) > maxMarks
+	return len(l.marks) > maxMarks, true
 }
 
 // renew begins a new epoch in a journal that has lost records which this

@@ -40,9 +40,11 @@ type Ledger struct {
 	onClose context.CancelFunc
 	running sync.WaitGroup
 
-	mu    sync.RWMutex
-	marks map[string]marked // by label
-	keys  int               // how many of the labels are keys'
+	mu     sync.RWMutex
+	marks  map[string]marked // by label
+	keys   int               // how many of the labels are keys'
+	acked  []Record          // that the journal took from here and that were not read yet
+	reread bool              // the journal is to be read from its beginning
 }
 
 // LedgerOptions are for NewLedger. All may be left out.
@@ -220,13 +222,22 @@ func (l *Ledger) Purge(ctx context.Context, label string, soft bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := *l.known.Load()
-	if r.Epoch != k.epoch && k.epoch != 0 { // it was lost, and what is known with it
-		l.begin(&k, r.Epoch)
+	switch r.Epoch {
+	case k.epoch:
+		l.noteLocked(&k, []Record{r})
+		l.acked = append(l.acked, r)
+	default: // an epoch that has not been heard of yet, or one that is over by now: the journal will tell
+		l.doubtLocked(&k)
 	}
-	l.noteLocked(&k, []Record{r})
 	k.adrift = newEpoch() // what was fetched while cut off knows no position: all of it goes
 	l.known.Store(&k)
 	return nil
+}
+
+// doubtLocked has nothing count until the journal was read from its beginning.
+func (l *Ledger) doubtLocked(k *knowledge) {
+	l.begin(k, newEpoch())
+	k.asOf, l.reread = time.Time{}, true
 }
 
 // noteLocked takes down records.
