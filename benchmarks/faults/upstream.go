@@ -49,7 +49,7 @@ func (r *rig) notStored(target string) error {
 	before := r.origin.Calls()
 	resp, _, err := r.get(target, "")
 	if err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("X-Cache") != "MISS" || r.origin.Calls() != before+1 {
-		return fmt.Errorf("%s, asked again: %v, %v: a broken answer was stored", target, resp, err)
+		return errors.Join(fmt.Errorf("%s, asked again: %v: a broken answer was stored", target, resp), err)
 	}
 	return nil
 }
