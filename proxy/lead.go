@@ -68,6 +68,7 @@ type leader struct {
 	part     *store.Entry      // as in call
 	partKey  cachekey.Key      // as in call
 	wholeKey cachekey.Key      // of the whole, where a part is asked for
+	forAll   bool              // the flight is offered to all callers, under the key of the request whoever asks
 	prefix   []byte            // what comes before the upstream's answer
 	span     trace.SpanContext // of the request that began the fetch
 	asked    time.Time         // when the client's request came: what was looked up is no older
@@ -248,6 +249,9 @@ func (l *leader) land() {
 	if l.about.Range {
 		l.p.flights.Forget(l.wholeKey, l.f)
 	}
+	if l.forAll {
+		l.p.flights.Forget(l.keys.all, l.f)
+	}
 	l.f.Done()
 	if l.filling {
 		l.p.fills.end(l.keys.base)
@@ -326,6 +330,9 @@ func (l *leader) judge(resp *Response) *answerHead {
 	switch {
 	case d.Store && d.Partial != nil:
 		l.arriving()
+	case d.Store && d.Public && l.joinKey == l.keys.own && l.keys.all != l.keys.own:
+		l.forAll = true
+		l.p.flights.Offer(l.keys.all, l.f)
 	case d.Store && l.about.Range: // the whole, which others may be waiting for
 		l.p.flights.Offer(l.wholeKey, l.f)
 	case d.Store && l.why == fetchPost: // a GET that comes before it is stored finds it here

@@ -163,6 +163,9 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 			return p.follow(c, f, Joined)
 		}
 	}
+	if f := p.findForAll(c); f != nil {
+		return p.follow(c, f, Joined)
+	}
 	if c.wantsPart() {
 		if f := p.flights.Find(c.key); f != nil { // the whole is coming, or about to be stored
 			return p.follow(c, f, Joined)
@@ -194,6 +197,28 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 	}
 	p.start(c, f, fetchShared)
 	return p.follow(c, f, Miss)
+}
+
+// findForAll takes a seat in a flight for another caller whose answer is for
+// everybody, as far as is known of it by now; nil when there is none.
+func (p *Proxy) findForAll(c *call) *inFlight {
+	if c.key != c.keys.own || c.keys.all == c.keys.own || c.route.ProofTTL > 0 || c.cc.NoCache || c.asksAnew() || c.method != http.MethodGet {
+		return nil
+	}
+	f := p.flights.Find(c.keys.all)
+	if f == nil {
+		return nil
+	}
+	head, ok := f.Known()
+	if ok = ok && c.mayShare(&head); ok && f.Ended() {
+		<-f.Settled() // the leader only computes between the end and the verdict
+		ok = f.Value() != nil
+	}
+	if !ok {
+		f.Leave()
+		return nil
+	}
+	return f
 }
 
 // findLanding finds what is about to be stored, or has been since the look-up,

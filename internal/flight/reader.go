@@ -26,6 +26,16 @@ func (f *Flight[H, V]) Head(ctx context.Context) (H, error) {
 	return *f.head, nil
 }
 
+// Known gives the head if there is one by now.
+func (f *Flight[H, V]) Known() (head H, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.head == nil {
+		return head, false
+	}
+	return *f.head, true
+}
+
 // Reader reads the body from its first byte. It is for one goroutine.
 type Reader[H, V any] struct {
 	f       *Flight[H, V]
