@@ -182,6 +182,11 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 		p.findLanding(c, generation)
 		return p.alone(c)
 	}
+	return p.join(c, generation)
+}
+
+// join waits for the fetch that others wait for already, or begins it.
+func (p *Proxy) join(c *call, generation uint64) (streaming bool, err error) {
 	f, leader := p.flights.Join(c.key, func() *inFlight { return p.newFlight(c, c.route.CancelAbandoned) })
 	if !leader {
 		return p.follow(c, f, Joined)
