@@ -81,13 +81,17 @@ func (b *batch) await(others []*item) error {
 		e := f.Value()
 		head, err := f.Head(c.waiting())
 		c.keys = it.keys
-		if e == nil || err != nil || !c.mayShare(&head) || policy.Usable(e.Lifetime, &c.cc, c.p.now()) != policy.Fresh {
+		if e == nil || err != nil || !c.mayShare(&head) {
 			continue
 		}
-		if !b.read(it, e) {
+		state := policy.Usable(e.Lifetime, &c.cc, c.p.now())
+		if state > policy.StaleOnError || !b.read(it, e) {
 			continue
 		}
-		it.state, it.from, it.failed = policy.Fresh, fromOthers, false
+		if it.state = state; state != policy.Fresh { // better than nothing, should the upstream fail
+			continue
+		}
+		it.from, it.failed = fromOthers, false
 		if !head.came.After(c.start) { // it was there already, if not in the store
 			it.from = fromStore
 		}
