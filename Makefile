@@ -2,6 +2,8 @@
 #   make test     all checks and all tests, after installing what they need
 #   make build    the binary, bin/jaegis-proxy
 #   make bench    the comparison with bare fasthttp and nginx (about 3 minutes)
+#   make faults   what holds while Redis, upstreams, clients and the machine fail
+#   make soak     many requests of two tenants, then many under purges and faults
 #   make fuzz     each fuzz target for FUZZTIME (default 30s)
 #   make docker   the container image
 #   make clean    remove what was made
@@ -9,7 +11,7 @@
 SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build test tools programs format vet staticcheck errorlint unit bench soak fuzz docker clean
+.PHONY: build test tools programs format vet staticcheck errorlint unit bench faults soak fuzz docker clean
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ERRORLINT   := github.com/polyfloyd/go-errorlint@v1.8.0
@@ -87,14 +89,18 @@ fuzz:
 		done; \
 	done <<<"$$packages"
 
-# A million requests of two tenants; about ten minutes.
-# Then ten million under purges and faults, before each kind of Redis.
+# A million requests of two tenants, about ten minutes; then ten million under
+# purges and faults, with the answers in memory and in Redis.
 soak: tools
 	JAEGIS_REQUESTS=1000000 go test -count=1 -timeout 60m -run 'TestNoAnswerCrosses' -v ./cmd/jaegis-proxy
 	JAEGIS_OPERATIONS=10000000 go test -count=1 -timeout 180m -run 'TestNoAnswerIsWrong' -v ./benchmarks/history
 
 bench:
 	benchmarks/run.sh
+
+# It says what it could not do for want of a program.
+faults: programs
+	go run ./benchmarks/faults
 
 docker:
 	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
