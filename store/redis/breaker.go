@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"jaegis-proxy/store"
 )
 
 // ErrOpen is what every call returns, at once, while Redis is left alone.
@@ -24,6 +26,11 @@ const (
 
 	// probeTime bounds a probe's patient part.
 	probeTime = 400 * time.Millisecond
+
+	// declinedEvery is the pause between probes while writes are declined, and
+	// refusalsEvery that between log lines about it.
+	declinedEvery = time.Second
+	refusalsEvery = time.Minute
 )
 
 // breaker keeps calls away from a Redis that fails.
@@ -41,14 +48,17 @@ type breaker struct {
 	log  *slog.Logger
 	look chan struct{} // asks the prober to look now; holds one
 
+	opens    *atomic.Int64 // counts the times that it opened
 	pass     atomic.Uint64 // counts the changes of state: odd is open
 	failures atomic.Int64  // in a row, of calls
-	opens    atomic.Int64
+	declines atomic.Bool   // writes are declined
 
 	mu         sync.Mutex
 	since      time.Time // of the state
 	lastErr    string
-	afterWrite bool // the last failure was a write's
+	afterWrite bool      // the last failure was a write's
+	refusal    string    // what was said to the last write, if it was declined
+	logged     time.Time // when a refusal was logged last
 }
 
 // State says whether Redis is in use.
@@ -56,10 +66,11 @@ type State struct {
 	Open      bool      // it is not: calls return ErrOpen
 	Since     time.Time // when that last changed
 	LastError string    // the last failure, empty if there was none; holds no secrets
+	Refused   string    // what Redis says to writes while it declines them and is read still
 }
 
-func newBreaker(log *slog.Logger) *breaker {
-	b := &breaker{log: log, look: make(chan struct{}, 1), since: time.Now()}
+func newBreaker(log *slog.Logger, opens *atomic.Int64) *breaker {
+	b := &breaker{log: log, look: make(chan struct{}, 1), opens: opens, since: time.Now()}
 	b.look <- struct{}{} // a Redis that is not there is best known before the first call
 	return b
 }
@@ -68,6 +79,26 @@ func newBreaker(log *slog.Logger) *breaker {
 func (b *breaker) enter() (pass uint64, ok bool) {
 	pass = b.pass.Load()
 	return pass, pass%2 == 0
+}
+
+// judge says what an error means, nil included, of a call let in with pass. It
+// is false for a failure.
+func (b *breaker) judge(pass uint64, err error, write bool) (fine bool) {
+	switch {
+	case isBusy(err):
+		return true
+	case write && isRefusal(err):
+		b.refused(err)
+	case err == nil:
+		if write {
+			b.accepted()
+		}
+	case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt):
+		b.failed(pass, err, write)
+		return false
+	}
+	b.succeeded(pass)
+	return true
 }
 
 // succeeded says that Redis answered the call let in with pass.
@@ -88,10 +119,43 @@ func (b *breaker) failed(pass uint64, err error, write bool) {
 	if b.failures.Add(1) >= maxFailures {
 		b.open(pass, err)
 	}
+	b.lookNow()
+}
+
+func (b *breaker) lookNow() {
 	select {
 	case b.look <- struct{}{}:
 	default:
 	}
+}
+
+// refused says that Redis works but declined a write. The log hears of it once
+// in a while: with a Redis that is full, writes are declined and done by turns.
+func (b *breaker) refused(err error) {
+	b.mu.Lock()
+	b.refusal = err.Error()
+	again := time.Since(b.logged) < refusalsEvery
+	if !again {
+		b.logged = time.Now()
+	}
+	b.mu.Unlock()
+	if !b.declines.Swap(true) {
+		b.lookNow() // the prober is to find out when that ends
+	}
+	if !again {
+		b.log.Warn("redis declines writes; it is read still", "error", err)
+	}
+}
+
+// accepted says that it did a write.
+func (b *breaker) accepted() {
+	if !b.declines.Load() {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refusal = ""
+	b.declines.Store(false)
 }
 
 func (b *breaker) open(pass uint64, err error) {
@@ -118,7 +182,7 @@ func (b *breaker) close(pass uint64) {
 }
 
 // run is the prober. It ends with ctx. It is the only one that closes.
-func (b *breaker) run(ctx context.Context, probe func(ctx context.Context, afterWrite bool) error) {
+func (b *breaker) run(ctx context.Context, probe func(ctx context.Context, write bool) error) {
 	timer := time.NewTimer(probeEvery)
 	defer timer.Stop()
 	for {
@@ -129,10 +193,7 @@ func (b *breaker) run(ctx context.Context, probe func(ctx context.Context, after
 		case <-timer.C:
 		}
 		pass, closed := b.enter()
-		b.mu.Lock()
-		afterWrite := b.afterWrite
-		b.mu.Unlock()
-		err := probe(ctx, afterWrite)
+		err := b.try(ctx, probe)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -144,13 +205,35 @@ func (b *breaker) run(ctx context.Context, probe func(ctx context.Context, after
 		timer.Stop()
 		if _, closed := b.enter(); !closed {
 			timer.Reset(probeEvery)
+		} else if b.declines.Load() {
+			timer.Reset(declinedEvery)
 		}
 	}
 }
+
+// try probes, with a write if the last one failed or was declined.
+func (b *breaker) try(ctx context.Context, probe func(ctx context.Context, write bool) error) error {
+	b.mu.Lock()
+	write := b.afterWrite || b.refusal != ""
+	b.mu.Unlock()
+	err := explain(probe(ctx, write))
+	var declined refusal
+	switch {
+	case errors.As(err, &declined):
+		b.refused(declined.error)
+		return nil
+	case write && err == nil:
+		b.accepted()
+	}
+	return err
+}
+
+// refusal is what a probe returns when all but its write went well.
+type refusal struct{ error }
 
 func (b *breaker) state() State {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	_, closed := b.enter()
-	return State{Open: !closed, Since: b.since, LastError: b.lastErr}
+	return State{Open: !closed, Since: b.since, LastError: b.lastErr, Refused: b.refusal}
 }

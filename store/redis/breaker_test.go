@@ -24,7 +24,7 @@ type rig struct {
 func withBreaker(t *testing.T, healthy bool, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{breaker: newBreaker(slog.New(slog.DiscardHandler))}
+		r := &rig{breaker: newBreaker(slog.New(slog.DiscardHandler), new(atomic.Int64))}
 		r.healthy.Store(healthy)
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()

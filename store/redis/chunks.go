@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,32 +42,71 @@ func (s *Store) readChunks(ctx context.Context, name string, m manifest, open *c
 	return b[:m.length:m.length], nil
 }
 
-// readBatch reads chunks, each into its slot of b, in one round trip (one to
-// each node that has some of them).
+// readBatch reads chunks, each into its slot of b, in one round trip to each
+// node that has some of them.
 func (s *Store) readBatch(ctx context.Context, name string, m manifest, b []byte, from, to int) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Budget)
 	defer cancel()
 	began := time.Now()
-	pipe := s.bulk.Pipeline()
-	replies := make([]*goredis.ZeroCopyStringCmd, to-from)
-	for i := range replies {
-		at, end := m.slot(from + i)
-		// No longer than the slot: replies may come from several nodes at the
-		// same time, and nothing of one may end up in the next one's.
-		replies[i] = pipe.GetToBuffer(ctx, m.name(name, from+i), b[at:end:end])
+	err := s.onChunks(ctx, name, m, from, to, false, func(n *node, chunks []int) error {
+		pipe := n.bulk.Pipeline()
+		replies := make([]*goredis.ZeroCopyStringCmd, len(chunks))
+		for i, chunk := range chunks {
+			at, end := m.slot(chunk)
+			// No longer than the slot: replies may come from several nodes at the
+			// same time, and nothing of one may end up in the next one's.
+			replies[i] = pipe.GetToBuffer(ctx, m.name(name, chunk), b[at:end:end])
+		}
+		_, _ = pipe.Exec(ctx)
+		var failed error
+		for i, reply := range replies {
+			n, err := reply.Result()
+			s.counts.read.Add(int64(n))
+			at, end := m.slot(chunks[i])
+			if failed == nil {
+				failed = chunkError(n, end-at, err)
+			}
+		}
+		return failed
+	})
+	s.pace.took(to-from, time.Since(began), s.opts.Budget)
+	return err
+}
+
+// onChunks does something on each node that has some of the chunks, on all of
+// them at the same time, and gives the first thing that went wrong.
+func (s *Store) onChunks(ctx context.Context, name string, m manifest, from, to int, write bool, do func(n *node, chunks []int) error) error {
+	var nodes []*node
+	var chunks [][]int
+	for i := from; i < to; i++ {
+		sh, err := s.servers.shard(ctx, m.name(name, i))
+		if err != nil {
+			return err
+		}
+		at := slices.Index(nodes, sh.primary)
+		if at < 0 {
+			at, nodes, chunks = len(nodes), append(nodes, sh.primary), append(chunks, nil)
+		}
+		chunks[at] = append(chunks[at], i)
 	}
-	_, _ = pipe.Exec(ctx)
-	var failed error
-	for i, reply := range replies {
-		n, err := reply.Result()
-		s.counts.read.Add(int64(n))
-		at, end := m.slot(from + i)
-		if failed == nil {
-			failed = chunkError(n, end-at, err)
+	errs := make([]error, len(nodes))
+	one := func(i int) {
+		errs[i] = s.at(nodes[i], write, func(n *node) error { return do(n, chunks[i]) })
+	}
+	var others sync.WaitGroup
+	for i := 1; i < len(nodes); i++ {
+		others.Go(func() { one(i) })
+	}
+	if len(nodes) > 0 {
+		one(0)
+	}
+	others.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
 		}
 	}
-	s.pace.took(len(replies), time.Since(began), s.opts.Budget)
-	return failed
+	return nil
 }
 
 // chunkError says what is wrong with a reply of n bytes where size are wanted.
@@ -116,12 +157,17 @@ func (p *pace) took(n int, took, budget time.Duration) {
 func (s *Store) writeChunks(ctx context.Context, name string, m manifest, b []byte, ttl time.Duration) error {
 	ttl += s.opts.SocketTimeout + time.Second
 	for from := 0; from < m.chunks(); from += maxBatch {
-		pipe := s.bulk.Pipeline()
-		for n := from; n < min(from+maxBatch, m.chunks()); n++ {
-			at, end := m.slot(n)
-			pipe.Set(ctx, m.name(name, n), b[at:end], ttl)
-		}
-		if _, err := pipe.Exec(ctx); err != nil {
+		to := min(from+maxBatch, m.chunks())
+		err := s.onChunks(ctx, name, m, from, to, true, func(n *node, chunks []int) error {
+			pipe := n.bulk.Pipeline()
+			for _, chunk := range chunks {
+				at, end := m.slot(chunk)
+				pipe.Set(ctx, m.name(name, chunk), b[at:end], ttl)
+			}
+			_, err := pipe.Exec(ctx)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -131,9 +177,12 @@ func (s *Store) writeChunks(ctx context.Context, name string, m manifest, b []by
 // dropChunks frees the room that chunks take. That it fails is no harm: they
 // expire.
 func (s *Store) dropChunks(ctx context.Context, name string, m manifest) {
-	pipe := s.bulk.Pipeline()
-	for n := range m.chunks() {
-		pipe.Unlink(ctx, m.name(name, n))
-	}
-	_, _ = pipe.Exec(ctx)
+	_ = s.onChunks(ctx, name, m, 0, m.chunks(), true, func(n *node, chunks []int) error {
+		pipe := n.bulk.Pipeline()
+		for _, chunk := range chunks {
+			pipe.Unlink(ctx, m.name(name, chunk))
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	})
 }

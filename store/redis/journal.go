@@ -29,6 +29,9 @@ const (
 	// blockTime is how long a read waits for something to come. A journal that
 	// was lost shows after that time at the latest.
 	blockTime = 500 * time.Millisecond
+
+	// journalConns is how many connections to a server are for following it.
+	journalConns = 1
 )
 
 // appendRecord adds a record to the ledger. Every record has the epoch, so that
@@ -59,9 +62,13 @@ func (s *Store) Append(ctx context.Context, r store.Record) (store.Record, error
 	if r.Soft {
 		soft = "1"
 	}
-	reply, err := appendRecord.Run(ctx, s.bulk, []string{recordsName},
-		strconv.FormatUint(r.Epoch, 10), strconv.FormatUint(r.After, 10), r.Label, soft, maxRecords).StringSlice()
-	if err != nil {
+	argv := []any{strconv.FormatUint(r.Epoch, 10), strconv.FormatUint(r.After, 10), r.Label, soft, maxRecords}
+	add := s.appendPurge
+	if r.Label == "" { // an epoch that is lost is begun again
+		add = s.appendRecord
+	}
+	reply, err := add(ctx, argv)
+	if err = explain(err); err != nil {
 		return store.Record{}, fmt.Errorf("redis: ledger: %w", err)
 	}
 	if len(reply) != 2 {
@@ -74,6 +81,21 @@ func (s *Store) Append(ctx context.Context, r store.Record) (store.Record, error
 	}
 	r.Seq, r.Epoch = seq, epoch
 	return r, nil
+}
+
+// appendRecord runs the script where the ledger is.
+func (s *Store) appendRecord(ctx context.Context, argv []any) ([]string, error) {
+	sh, err := s.servers.shard(ctx, recordsName)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := appendRecord.Eval(ctx, sh.primary.bulk, []string{recordsName}, argv...).StringSlice()
+	if isRedirect(err) {
+		if follow := s.servers.redirect(); follow != nil {
+			return appendRecord.Eval(ctx, follow.bulk, []string{recordsName}, argv...).StringSlice()
+		}
+	}
+	return reply, err
 }
 
 var errJournal = errors.New("redis: ledger: what is stored there is no ledger")
@@ -90,9 +112,24 @@ func (s *Store) Read(ctx context.Context, after store.Position) (store.Batch, er
 		b, err = s.followJournal(ctx, after)
 	}
 	if err != nil {
-		return store.Batch{}, fmt.Errorf("redis: ledger: %w", err)
+		return store.Batch{}, fmt.Errorf("redis: ledger: %w", explain(err))
 	}
+	s.noteDeleted(&b)
 	return b, nil
+}
+
+// noteDeleted keeps reads of what others have deleted from the replicas.
+func (s *Store) noteDeleted(b *store.Batch) {
+	if s.deleted == nil {
+		return
+	}
+	now := time.Now()
+	if b.Missed || b.Lost {
+		s.deleted.noteAll(now)
+	}
+	for _, key := range b.Deleted {
+		s.deleted.note(key.String(), now)
+	}
 }
 
 // readJournal reads all the records there are, and where the deletions end.
@@ -173,8 +210,8 @@ func (s *Store) takeDeletions(b *store.Batch, messages []goredis.XMessage) {
 }
 
 // tellDeleted adds a deletion to those that other processes hear of.
-func (s *Store) tellDeleted(ctx context.Context, pipe goredis.Pipeliner, name string) *goredis.StringCmd {
-	return pipe.XAdd(ctx, &goredis.XAddArgs{
+func (s *Store) tellDeleted(ctx context.Context, to goredis.Cmdable, name string) *goredis.StringCmd {
+	return to.XAdd(ctx, &goredis.XAddArgs{
 		Stream: deletionsName, MaxLen: maxDeletions, Approx: true, Values: []string{"k", name, "n", s.node},
 	})
 }

@@ -18,15 +18,12 @@ const (
 	// caller's value can hold up the others' in a batch.
 	headSize = 128 << 10
 
-	// plainReads is how many reads at a time go out on connections of their
-	// own. More are handed to the batcher: that costs a wait of its own, but
-	// carries many in one round trip.
-	plainReads = 4
-
-	// batches is how many batches may be under way at the same time, each on a
-	// connection of its own. With one alone, a reply that is held up would hold
-	// up all reads behind it.
-	batches = 4
+	// mostReads is how many reads at a time go out to a server on connections of
+	// their own, at most. More are handed to the batcher: that costs a wait of
+	// its own, but carries many in one round trip. As many batches may be under
+	// way at the same time, each on a connection of its own: with one alone, a
+	// reply that is held up would hold up all reads behind it.
+	mostReads = 4
 
 	// maxQueuedReads bounds the memory of reads that nobody waits for any more,
 	// should Redis hang.
@@ -62,23 +59,29 @@ func (s *Store) read(ctx context.Context, key cachekey.Key) (*store.Entry, error
 	return e, err
 }
 
-// readHead reads the first bytes of a value, alone or with those of others. No
-// buffer is shared or used again: each reply has memory of its own, which the
-// entry then keeps, so that a late one has nowhere to do harm.
-func (s *Store) readHead(ctx context.Context, name string) ([]byte, error) {
-	defer s.plain.Add(-1)
-	cmd := goredis.NewStringCmd(ctx, "getrange", name, 0, headSize-1)
-	if s.plain.Add(1) <= plainReads {
-		_ = s.fast.Process(ctx, cmd)
-	} else if err := s.batch.Submit(ctx, cmd).WaitContext(ctx); err != nil && ctx.Err() != nil {
-		return nil, err // cmd is still the batch's: not to be touched
+// readHead reads the first bytes of a value: from a replica if that is wanted
+// and one is in use, else from the primary. So it does what a replica does not
+// have, as it may only not have it yet.
+func (s *Store) readHead(ctx context.Context, name string) (b []byte, err error) {
+	head := func(n *node) (err error) {
+		b, err = n.readHead(ctx, name)
+		s.counts.read.Add(int64(len(b)))
+		if err == nil && len(b) == 0 {
+			err = store.ErrNotFound
+		}
+		return readError(err)
 	}
-	b, err := cmd.Bytes()
-	s.counts.read.Add(int64(len(b)))
-	if err == nil && len(b) == 0 {
-		err = store.ErrNotFound
+	sh, err := s.servers.shard(ctx, name)
+	if err != nil {
+		return nil, err
 	}
-	return b, readError(err)
+	if r := sh.replica(); r != nil && !s.deleted.has(name, time.Now()) {
+		if err = s.at(r, false, head); err == nil || ctx.Err() != nil {
+			return b, err
+		}
+	}
+	err = s.at(sh.primary, false, head)
+	return b, err
 }
 
 // readRest makes an entry of a value whose head is here. raw is what was read
@@ -117,9 +120,13 @@ func (s *Store) readRest(ctx context.Context, key cachekey.Key, name string, hea
 }
 
 func (s *Store) readWhole(ctx context.Context, name string) ([]byte, error) {
-	b, err := s.bulk.Get(ctx, name).Bytes()
+	var b []byte
+	err := s.on(ctx, name, false, func(n *node) (err error) {
+		b, err = n.bulk.Get(ctx, name).Bytes()
+		return readError(err)
+	})
 	s.counts.read.Add(int64(len(b)))
-	return b, readError(err)
+	return b, err
 }
 
 // readAgain looks whether the value is still the one of which a chunk is gone
@@ -127,8 +134,12 @@ func (s *Store) readWhole(ctx context.Context, name string) ([]byte, error) {
 func (s *Store) readAgain(ctx context.Context, key cachekey.Key, name string, old []byte, gone error) (*store.Entry, []byte, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Budget)
 	defer cancel()
-	head, err := s.bulk.GetRange(ctx, name, 0, headSize-1).Bytes()
-	if err = readError(err); err != nil {
+	var head []byte
+	err := s.on(ctx, name, false, func(n *node) (err error) {
+		head, err = n.bulk.GetRange(ctx, name, 0, headSize-1).Bytes()
+		return readError(err)
+	})
+	if err != nil {
 		return nil, nil, err
 	}
 	if len(head) == 0 {
@@ -145,17 +156,23 @@ func (s *Store) readAgain(ctx context.Context, key cachekey.Key, name string, ol
 func (s *Store) discard(ctx context.Context, name string, bad []byte) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Budget)
 	defer cancel()
-	_ = s.bulk.Watch(ctx, func(tx *goredis.Tx) error {
-		now, err := tx.GetRange(ctx, name, 0, int64(max(len(bad), 1)-1)).Bytes()
-		if err != nil || !bytes.Equal(now, bad) {
+	_ = s.on(ctx, name, true, func(n *node) error {
+		err := n.bulk.Watch(ctx, func(tx *goredis.Tx) error {
+			now, err := tx.GetRange(ctx, name, 0, int64(max(len(bad), 1)-1)).Bytes()
+			if err != nil || !bytes.Equal(now, bad) {
+				return err
+			}
+			_, err = tx.TxPipelined(ctx, func(p goredis.Pipeliner) error {
+				p.Unlink(ctx, name)
+				return nil
+			})
 			return err
+		}, name)
+		if errors.Is(err, goredis.TxFailedErr) {
+			return nil // there is another one now
 		}
-		_, err = tx.TxPipelined(ctx, func(p goredis.Pipeliner) error {
-			p.Unlink(ctx, name)
-			return nil
-		})
-		return err
-	}, name)
+		return readError(err)
+	})
 	if m, err := decodeManifest(bad); err == nil {
 		s.dropChunks(ctx, name, m)
 	}
@@ -167,27 +184,4 @@ func readError(err error) error {
 		return store.ErrNotFound
 	}
 	return err
-}
-
-// probe asks Redis what a request would ask, in the time that a request has. A
-// first read without haste makes the connection. When a write has failed, a
-// write must succeed too.
-func (s *Store) probe(ctx context.Context, afterWrite bool) error {
-	const name = "jaegis:probe" // no key: those have a second colon
-	patient, cancel := context.WithTimeout(ctx, probeTime)
-	defer cancel()
-	if err := s.fast.GetRange(patient, name, 0, 0).Err(); err != nil {
-		return err
-	}
-	if err := s.bulk.GetRange(patient, name, 0, 0).Err(); err != nil {
-		return err
-	}
-	if afterWrite {
-		if err := s.bulk.Set(patient, name, "", time.Second).Err(); err != nil && !isRefusal(err) {
-			return err
-		}
-	}
-	hasty, cancel := context.WithTimeout(ctx, s.opts.Budget)
-	defer cancel()
-	return s.fast.GetRange(hasty, name, 0, 0).Err()
 }

@@ -28,7 +28,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,87 +45,63 @@ const Source = "redis"
 var ErrBusy = errors.New("redis: too many calls at the same time")
 
 // Store is a store.Store in Redis. It is safe for concurrent use.
-//
-// There are two clients, so that large values do not stand before small ones:
-// fast reads what is expected to be small, bulk does everything else.
 type Store struct {
-	opts Options
-	fast *goredis.Client
-	bulk *goredis.Client
-
-	follower *goredis.Client // follows the ledger: its reads block
-	node     string          // tells this process's own deletions from others'
-
-	batch *goredis.AutoPipeliner // of fast: reads of many callers in one round trip
-	plain atomic.Int64           // reads in flight, those in batches included
-
-	breaker *breaker
-	counts  counts
-	buffers bufferPool
-	pace    pace // of reads of chunks
-
+	opts     Options
+	servers  servers
+	follower goredis.UniversalClient // follows the ledger: its reads block
+	node     string                  // tells this process's own deletions from others'
+	counts   counts
+	buffers  bufferPool
+	pace     pace    // of reads of chunks
+	deleted  *recent // nil where no replicas are read
 	sealer   *sealer
 	unopened unopened
+	closed   atomic.Bool
+}
 
-	closed  atomic.Bool
-	stop    context.CancelFunc // of the prober
-	running sync.WaitGroup
+// servers finds the server for a name: alone or a cluster.
+type servers interface {
+	shard(ctx context.Context, name string) (*shard, error)
+	redirect() *node // who follows redirects, nil if nobody; told that there was one
+	changed()        // a call has failed: it may be time to look around
+	state() State
+	close() error
 }
 
 // New makes a store. The error is about the options alone: whether Redis is
-// there is for State to say. It holds connections and a goroutine until Close.
+// there is for State to say. It holds connections and goroutines until Close.
 func New(opts Options) (*Store, error) {
-	opts = withDefaults(opts)
-	base, err := clientOptions(opts)
+	s := &Store{opts: withDefaults(opts), node: rand.Text()}
+	s.opts.Reserve += journalConns
+	s.unopened.log = s.opts.Logger
+	e, err := s.opts.endpoint()
 	if err != nil {
 		return nil, err
 	}
-	// The library logs every failed dial to standard error, through a logger
-	// that it has only one of. What failed is in our errors and in State.
-	goredis.SetLogger(silence{})
-
-	s := &Store{opts: opts, unopened: unopened{log: opts.Logger}}
 	if s.sealer, err = newSealer(opts.EncryptionKeys); err != nil {
 		return nil, err
 	}
 	if s.sealer.on() {
 		ids := s.sealer.ids()
-		opts.Logger.Info("values are encrypted", "key", ids[0], "older_keys", ids[1:])
+		s.opts.Logger.Info("values are encrypted", "key", ids[0], "older_keys", ids[1:])
 	}
-	fast, bulk := *base, *base
-	fast.PoolSize, fast.PipelinePoolSize = plainReads+1, batches // one for the probe
-	fast.MaxRetries = -1
-	// A read that is late is given up by its caller at the end of the budget,
-	// while its connection may still deliver: others wait in the same batch,
-	// and a connection is dear. What is later than this is dropped.
-	fast.ReadTimeout, fast.WriteTimeout = 4*opts.Budget, 4*opts.Budget
-	fast.PoolTimeout = opts.Budget / 2
-	bulk.PoolSize, bulk.PipelinePoolSize = max(1, opts.MaxConnections-fast.PoolSize-fast.PipelinePoolSize), -1
-	bulk.MaxRetries = -1
-	if opts.RetryOnTimeout {
-		bulk.MaxRetries = 1
+	// The library logs every failed dial to standard error, through a logger
+	// that it has only one of. What failed is in our errors and in State.
+	goredis.SetLogger(silence{})
+	if s.follower, err = s.opts.client(purpose{conns: journalConns, reply: 2 * blockTime}); err != nil {
+		return nil, err
 	}
-	bulk.ReadTimeout, bulk.WriteTimeout = opts.SocketTimeout, opts.SocketTimeout
-	bulk.PoolTimeout = min(opts.SocketTimeout, opts.Budget) / 2
-
-	follower := *base
-	follower.PoolSize, follower.PipelinePoolSize, follower.MaxRetries = 1, -1, -1
-	follower.ReadTimeout = 2 * blockTime // of a read that blocks
-
-	s.fast, s.bulk, s.follower, s.node = goredis.NewClient(&fast), goredis.NewClient(&bulk), goredis.NewClient(&follower), rand.Text()
-	s.batch, err = s.fast.AsyncAutoPipelineWithOptions(&goredis.AutoPipelineOptions{
-		MaxBatchSize:         300,
-		MaxConcurrentBatches: batches,
-		Unordered:            true, // they are reads
-		MaxQueuedCommands:    maxQueuedReads,
-	})
+	if s.opts.ReadReplicas {
+		s.deleted = newRecent(s.opts.MaxReplicaLag, time.Now())
+	}
+	if s.opts.Mode == Cluster {
+		s.servers, err = openCluster(&s.opts, e, &s.counts.opens)
+	} else {
+		s.servers, err = openAlone(&s.opts, &s.counts.opens)
+	}
 	if err != nil {
-		return nil, errors.Join(err, s.closeClients())
+		return nil, errors.Join(err, s.follower.Close())
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	s.stop = stop
-	s.breaker = newBreaker(opts.Logger)
-	s.running.Go(func() { s.breaker.run(ctx, s.probe) })
 	return s, nil
 }
 
@@ -141,15 +116,14 @@ func (s *Store) Get(ctx context.Context, key cachekey.Key) (*store.Entry, error)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	pass, err := s.begin(opGet)
-	if err != nil {
-		return nil, err
+	if s.closed.Load() {
+		return nil, goredis.ErrClosed
 	}
 	e, err := s.read(ctx, key)
 	if err == nil && !s.opts.Now().Before(e.Lifetime.Expiry()) {
 		err = store.ErrNotFound // clocks differ: ours decides
 	}
-	if err = s.end(opGet, pass, err); err != nil {
+	if err = s.end(opGet, err); err != nil {
 		return nil, err
 	}
 	e.Source = Source
@@ -157,7 +131,8 @@ func (s *Store) Get(ctx context.Context, key cachekey.Key) (*store.Entry, error)
 }
 
 // Put stores e in place of what is there, until e's expiry. An entry that is
-// over already is not stored. It returns within the socket timeout.
+// over already is not stored. It returns within the socket timeout, or twice
+// that if what timed out is to be tried again.
 func (s *Store) Put(ctx context.Context, key cachekey.Key, e *store.Entry) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -169,18 +144,17 @@ func (s *Store) Put(ctx context.Context, key cachekey.Key, e *store.Entry) error
 	if e.Size() > maxEntry {
 		return store.ErrTooLarge
 	}
-	pass, err := s.begin(opPut)
-	if err != nil {
-		return err
+	if s.closed.Load() {
+		return goredis.ErrClosed
 	}
 	ctx, cancel := s.writeContext(ctx)
 	defer cancel()
-	return s.end(opPut, pass, s.write(ctx, key, e, ttl))
+	return s.end(opPut, s.write(ctx, key, e, ttl))
 }
 
 // Delete removes the entry, its chunks included, and tells the processes that
-// follow the ledger. That there is none is no error. It returns within the
-// socket timeout.
+// follow the ledger. That there is none is no error. It returns as soon as Put
+// does.
 func (s *Store) Delete(ctx context.Context, key cachekey.Key) error {
 	return s.delete(ctx, key, true)
 }
@@ -194,29 +168,26 @@ func (s *Store) delete(ctx context.Context, key cachekey.Key, tell bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	pass, err := s.begin(opDelete)
-	if err != nil {
-		return err
+	if s.closed.Load() {
+		return goredis.ErrClosed
 	}
 	ctx, cancel := s.writeContext(ctx)
 	defer cancel()
-	return s.end(opDelete, pass, s.remove(ctx, key.String(), tell))
+	return s.end(opDelete, s.remove(ctx, key.String(), tell))
 }
 
 // writeContext bounds a write. It does not end with the caller's context: a
 // write given up in the middle leaves a connection to be thrown away.
 func (s *Store) writeContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), s.opts.SocketTimeout)
+	limit := s.opts.SocketTimeout
+	if s.opts.RetryOnTimeout {
+		limit *= 2
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), limit)
 }
 
 // Close ends the store's goroutines and connections. Calls under way may fail.
 func (s *Store) Close() error {
 	s.closed.Store(true)
-	s.stop()
-	s.running.Wait()
-	return s.closeClients()
-}
-
-func (s *Store) closeClients() error {
-	return errors.Join(s.fast.Close(), s.bulk.Close(), s.follower.Close())
+	return errors.Join(s.follower.Close(), s.servers.close())
 }

@@ -42,7 +42,7 @@ type counts struct {
 	calls, errors                  [opCount]atomic.Int64
 	hits, misses                   atomic.Int64
 	refused, busy, corrupt, bypass atomic.Int64
-	read, written                  atomic.Int64
+	read, written, opens           atomic.Int64
 }
 
 // Stats gives the counts.
@@ -53,58 +53,90 @@ func (s *Store) Stats() Stats {
 		Hits: c.hits.Load(), Misses: c.misses.Load(),
 		GetErrors: c.errors[opGet].Load(), PutErrors: c.errors[opPut].Load(), DeleteErrors: c.errors[opDelete].Load(),
 		Refused: c.refused.Load(), Busy: c.busy.Load(), Corrupt: c.corrupt.Load(), UnknownKey: s.unopened.unknownKey.Load(), NotSealed: s.unopened.notSealed.Load(), Bypassed: c.bypass.Load(),
-		BytesRead: c.read.Load(), BytesWritten: c.written.Load(), BreakerOpen: s.breaker.opens.Load(),
+		BytesRead: c.read.Load(), BytesWritten: c.written.Load(), BreakerOpen: c.opens.Load(),
 	}
 }
 
 // State says whether Redis is in use, and what last went wrong.
-func (s *Store) State() State { return s.breaker.state() }
+func (s *Store) State() State { return s.servers.state() }
 
-// begin lets a call in.
-func (s *Store) begin(o op) (pass uint64, err error) {
-	if s.closed.Load() {
-		return 0, goredis.ErrClosed
+// on does something where name is, unless the server there is left alone.
+func (s *Store) on(ctx context.Context, name string, write bool, do func(*node) error) error {
+	sh, err := s.servers.shard(ctx, name)
+	if err != nil {
+		return err
 	}
-	pass, ok := s.breaker.enter()
-	if !ok {
-		s.counts.bypass.Add(1)
-		return 0, ErrOpen
-	}
-	s.counts.calls[o].Add(1)
-	return pass, nil
+	return s.at(sh.primary, write, do)
 }
 
-// end counts how a call went, tells the breaker, and gives the error to return.
-// It is the one place that says what each error means.
-func (s *Store) end(o op, pass uint64, err error) error {
+// at does something on a node, or wherever that sends it, and tells the node's
+// breaker how it went. That something is done twice must do no harm.
+func (s *Store) at(n *node, write bool, do func(*node) error) error {
+	pass, ok := n.breaker.enter()
+	if !ok {
+		return ErrOpen
+	}
+	err := do(n)
+	if isRedirect(err) {
+		if follow := s.servers.redirect(); follow != nil {
+			n.breaker.succeeded(pass)
+			return do(follow)
+		}
+	}
+	if !n.breaker.judge(pass, explain(err), write) {
+		s.servers.changed()
+	}
+	return err
+}
+
+// end counts how a call went, and gives the error to return.
+func (s *Store) end(o op, err error) error {
 	c := &s.counts
+	if errors.Is(err, ErrOpen) {
+		c.bypass.Add(1)
+		return ErrOpen
+	}
+	c.calls[o].Add(1)
 	switch {
 	case err == nil:
-		s.breaker.succeeded(pass)
 		if o == opGet {
 			c.hits.Add(1)
 		}
 		return nil
 	case errors.Is(err, store.ErrNotFound):
-		s.breaker.succeeded(pass)
 		c.misses.Add(1)
 		return store.ErrNotFound
 	}
 	c.errors[o].Add(1)
 	switch {
-	case errors.Is(err, goredis.ErrPoolTimeout), errors.Is(err, goredis.ErrAutoPipelineQueueFull):
+	case isBusy(err):
 		c.busy.Add(1)
 		return ErrBusy
 	case o != opGet && isRefusal(err):
-		s.breaker.succeeded(pass)
 		c.refused.Add(1)
 	case errors.Is(err, context.DeadlineExceeded):
 		err = fmt.Errorf("no answer in time: %w", err)
-		s.breaker.failed(pass, err, o != opGet)
-	default:
-		s.breaker.failed(pass, err, o != opGet)
 	}
-	return fmt.Errorf("redis: %s: %w", o, err)
+	return fmt.Errorf("redis: %s: %w", o, explain(err))
+}
+
+// isBusy says that a call got no connection in time, which says nothing about
+// Redis.
+func isBusy(err error) bool {
+	return errors.Is(err, goredis.ErrPoolTimeout) || errors.Is(err, goredis.ErrAutoPipelineQueueFull)
+}
+
+// explain says what to do about errors that do not say it themselves.
+func explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case goredis.HasErrorPrefix(err, "NOPERM"):
+		return fmt.Errorf("the user lacks a permission, see deploy/redis/users.acl: %w", err)
+	case isRedirect(err):
+		return fmt.Errorf("the server is a node of a cluster, for which mode cluster is: %w", err)
+	}
+	return err
 }
 
 // isRefusal says that Redis works but would not do this write: it is full,

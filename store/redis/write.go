@@ -37,32 +37,45 @@ func (s *Store) write(ctx context.Context, key cachekey.Key, e *store.Entry, ttl
 // names its chunks any more: they need not wait for their expiry. A reader in
 // the midst of them finds the new value.
 func (s *Store) replace(ctx context.Context, name string, value []byte, ttl time.Duration) error {
-	pipe := s.bulk.Pipeline()
-	old := pipe.GetRange(ctx, name, 0, maxManifest-1)
-	set := pipe.Set(ctx, name, value, ttl)
-	_, _ = pipe.Exec(ctx)
-	if err := set.Err(); err != nil {
-		return err
+	var old *goredis.StringCmd
+	err := s.on(ctx, name, true, func(n *node) error {
+		pipe := n.bulk.Pipeline()
+		old = pipe.GetRange(ctx, name, 0, maxManifest-1)
+		set := pipe.Set(ctx, name, value, ttl)
+		_, _ = pipe.Exec(ctx)
+		return set.Err()
+	})
+	if err == nil {
+		s.dropOld(ctx, name, old)
 	}
-	s.dropOld(ctx, name, old)
-	return nil
+	return err
 }
 
-// remove is Delete, and Remove where others are not told.
+// remove is Delete, and Remove where others are not told. They are told after
+// it is gone, or together with that where the node is the same.
 func (s *Store) remove(ctx context.Context, name string, tell bool) error {
-	pipe := s.bulk.Pipeline()
-	old := pipe.GetRange(ctx, name, 0, maxManifest-1)
-	unlink := pipe.Unlink(ctx, name)
-	told := &goredis.StringCmd{}
-	if tell {
-		told = s.tellDeleted(ctx, pipe, name)
+	var old *goredis.StringCmd
+	if s.deleted != nil {
+		s.deleted.note(name, time.Now())
 	}
-	_, _ = pipe.Exec(ctx)
-	if err := errors.Join(unlink.Err(), told.Err()); err != nil {
-		return err
+	together := tell && s.opts.Mode != Cluster
+	err := s.on(ctx, name, true, func(n *node) error {
+		pipe := n.bulk.Pipeline()
+		old = pipe.GetRange(ctx, name, 0, maxManifest-1)
+		unlink, told := pipe.Unlink(ctx, name), &goredis.StringCmd{}
+		if together {
+			told = s.tellDeleted(ctx, pipe, name)
+		}
+		_, _ = pipe.Exec(ctx)
+		return errors.Join(unlink.Err(), told.Err())
+	})
+	if err == nil && tell && !together {
+		err = s.on(ctx, deletionsName, true, func(n *node) error { return s.tellDeleted(ctx, n.bulk, name).Err() })
 	}
-	s.dropOld(ctx, name, old)
-	return nil
+	if err == nil {
+		s.dropOld(ctx, name, old)
+	}
+	return err
 }
 
 func (s *Store) dropOld(ctx context.Context, name string, old *goredis.StringCmd) {
