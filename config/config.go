@@ -7,6 +7,8 @@
 // it has been loaded and may then be shared by any number of goroutines.
 package config
 
+import "strings"
+
 // Config is the whole tree. Default gives its defaults.
 type Config struct {
 	Listen          string              `yaml:"listen"` // host:port of the public listener
@@ -80,26 +82,46 @@ type Cache struct {
 	MaxDisconnected Duration `yaml:"max_disconnected"`
 }
 
-// Redis is one Redis endpoint. DefaultRedis gives its defaults.
+// Redis is one Redis: one server, or several that stand for one. DefaultRedis
+// gives its defaults.
 type Redis struct {
-	URL            SecretURL `yaml:"url"` // redis:// or rediss://; empty: no Redis
-	Username       string    `yaml:"username"`
-	Password       Secret    `yaml:"password"`
-	DB             int       `yaml:"db"`
-	MaxConnections int       `yaml:"max_connections"`
-	RetryOnTimeout bool      `yaml:"retry_on_timeout"`
-	SocketTimeout  Duration  `yaml:"socket_timeout"` // one write, or a read of a large value
-	Budget         Duration  `yaml:"budget"`         // one lookup; past it the request goes on without Redis
-	Mode           string    `yaml:"mode"`           // "single"
-	Addresses      []string  `yaml:"addresses"`      // for modes that this version does not have
-	TLS            TLS       `yaml:"tls"`            // counts for rediss:// only
+	URL      SecretURL `yaml:"url"` // redis:// or rediss://; empty, and no addresses: no Redis
+	Username string    `yaml:"username"`
+	Password Secret    `yaml:"password"`
+	DB       int       `yaml:"db"`
+
+	Mode             string   `yaml:"mode"`        // "single", "sentinel" or "cluster"
+	Addresses        []string `yaml:"addresses"`   // host:port of sentinels, or of nodes of the cluster; then the URL's host does not count
+	MasterName       string   `yaml:"master_name"` // what the sentinels call the primary
+	SentinelUsername string   `yaml:"sentinel_username"`
+	SentinelPassword Secret   `yaml:"sentinel_password"`
+	ReadReplicas     bool     `yaml:"read_replicas"` // small values, from replicas
+
+	MaxConnections       int      `yaml:"max_connections"` // to each server
+	RetryOnTimeout       bool     `yaml:"retry_on_timeout"`
+	SocketTimeout        Duration `yaml:"socket_timeout"`         // one write, or a read of a large value
+	SocketConnectTimeout Duration `yaml:"socket_connect_timeout"` // one connection; 0: twice the budget, 100ms at least
+	SocketKeepalive      bool     `yaml:"socket_keepalive"`
+	HealthCheckInterval  Duration `yaml:"health_check_interval"` // past it an idle connection is not used any more; 0: for ever
+	Budget               Duration `yaml:"budget"`                // one lookup; past it the request goes on without Redis
+
+	TLS RedisTLS `yaml:"tls"` // for rediss://, and where addresses have no URL
 }
 
-// TLS names PEM files. All are optional; a certificate needs its key.
-type TLS struct {
-	CAFile   string `yaml:"ca_file"`
-	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
+// InUse says whether a Redis is configured.
+func (r Redis) InUse() bool { return r.URL != "" || len(r.Addresses) > 0 }
+
+// Secure says whether it is spoken to by TLS.
+func (r Redis) Secure() bool {
+	return strings.HasPrefix(string(r.URL), "rediss://") || r.URL == "" && r.TLS != (RedisTLS{})
+}
+
+// RedisTLS names PEM files. All are optional; a certificate needs its key.
+type RedisTLS struct {
+	CAFile     string `yaml:"ca_file"`
+	CertFile   string `yaml:"cert_file"`
+	KeyFile    string `yaml:"key_file"`
+	ServerName string `yaml:"server_name"` // whose certificate it must be; empty: the host that is connected to
 }
 
 // Memory is the store inside the process.

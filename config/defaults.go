@@ -63,6 +63,9 @@ func DefaultRedis() Redis {
 		SocketTimeout:  Duration(5 * time.Second),
 		Budget:         Duration(50 * time.Millisecond),
 		Mode:           "single",
+
+		SocketKeepalive:     true,
+		HealthCheckInterval: Duration(30 * time.Second),
 	}
 }
 

@@ -21,7 +21,7 @@ routes:
 	cfg := mustLoad(t, text,
 		"JAEGIS_SHUTDOWN_TIMEOUT=7", "JAEGIS_CACHE_KEY_SECRET=k",
 		"JAEGIS_CACHE_TTL_DOCUMENTS=60", "JAEGIS_CACHE_TTL_AI_RESPONSES=2m", "JAEGIS_CACHE_TTL_MY_OWN=3m",
-		"JAEGIS_CACHE_STORES_TEMPLATES_MAX_CONNECTIONS=3", "JAEGIS_CACHE_STORES_SESSIONS_URL=redis://s",
+		"JAEGIS_CACHE_STORES_TEMPLATES_MAX_CONNECTIONS=13", "JAEGIS_CACHE_STORES_SESSIONS_URL=redis://s",
 		"JAEGIS_CACHE_REDIS_TLS_CA_FILE=/ca", "JAEGIS_CACHE_REDIS_URL=rediss://r",
 		"JAEGIS_UPSTREAMS_MY_DOCS_FIRST_BYTE_TIMEOUT=9s", "JAEGIS_UPSTREAMS_MY_DOCS_HEADERS_X_API_KEY=b",
 		"JAEGIS_UPSTREAMS_MY_DOCS_HEADERS_X_NEW=c", "JAEGIS_UPSTREAMS_OTHER_PRESERVE_HOST=true",
@@ -41,7 +41,7 @@ routes:
 	f("ttl.ai_responses", time.Duration(cfg.Cache.TTL["ai_responses"]), 2*time.Minute)
 	f("ttl.my_own", time.Duration(cfg.Cache.TTL["my_own"]), 3*time.Minute)
 	f("ttl's size", len(cfg.Cache.TTL), 5)
-	f("stores.templates.max_connections", cfg.Cache.Stores["templates"].MaxConnections, 3)
+	f("stores.templates.max_connections", cfg.Cache.Stores["templates"].MaxConnections, 13)
 	f("stores.sessions.url", string(cfg.Cache.Stores["sessions"].URL), "redis://s")
 	f("redis.tls.ca_file", cfg.Cache.Redis.TLS.CAFile, "/ca")
 	f("my-docs.first_byte_timeout", time.Duration(cfg.Upstreams["my-docs"].FirstByteTimeout), 9*time.Second)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 
@@ -19,8 +20,7 @@ func foreignKey(section, name string) (why string, ok bool) {
 		return "entries are HTTP responses in a format of their own, and unpickling from a shared store would run code", true
 	case section == "cache" && slices.Contains([]string{"type", "key_prefix", "default_ttl", "monitoring", "metrics", "alerts"}, name),
 		isRedisSection(section) && slices.Contains([]string{
-			"socket_connect_timeout", "socket_keepalive", "socket_keepalive_options", "health_check_interval",
-			"decode_responses", "encoding", "key_prefix", "monitoring", "alerts", "cluster",
+			"socket_keepalive_options", "decode_responses", "encoding", "key_prefix", "monitoring", "alerts", "cluster",
 		}, name):
 		return "it is a setting of JAEGIS without meaning here", true
 	}
@@ -32,19 +32,51 @@ func isRedisSection(section string) bool {
 }
 
 // clusterWanted reads JAEGIS' redis.cluster, which is a bool or a section with
-// a key enabled. False needs no mention of its own, true is not to be had.
+// a key enabled. False needs no mention of its own.
 func clusterWanted(n *yaml.Node) bool {
-	n = resolve(n)
-	if n.Kind == yaml.MappingNode {
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			if n.Content[i].Value == "enabled" {
-				n = resolve(n.Content[i+1])
-				break
-			}
-		}
+	if enabled := inMapping(resolve(n), "enabled"); enabled != nil {
+		n = enabled
 	}
+	n = resolve(n)
 	on, err := parseBool(n.Value)
 	return n.Kind == yaml.ScalarNode && err == nil && on
+}
+
+// foreignCluster reads JAEGIS' redis.cluster, which is on, as our own keys for
+// it, where out does not have them.
+func (r *reader) foreignCluster(section string, p pair, out map[string]any) {
+	key := join(section, "cluster")
+	if mode, ok := out["mode"]; ok && mode != "cluster" {
+		r.failAt(p.key, key, "turned on, and mode says otherwise", "keep mode: cluster, and addresses")
+		return
+	}
+	out["mode"] = "cluster"
+	nodes := inMapping(resolve(p.value), "nodes")
+	if _, ok := out["addresses"]; !ok && nodes != nil {
+		if list, ok := r.value(join(key, "nodes"), p.key.Line, reflect.TypeFor[[]string](), nodes).([]string); ok {
+			for i, node := range list {
+				_, after, isURL := strings.Cut(node, "://")
+				if isURL {
+					list[i] = strings.TrimSuffix(after, "/")
+				}
+			}
+			out["addresses"] = list
+		}
+	}
+	r.warnAt(p.key, key, "read as mode: cluster, and its nodes as addresses", "")
+}
+
+// inMapping gives the value of a name in a mapping, nil if there is none.
+func inMapping(n *yaml.Node, name string) *yaml.Node {
+	if n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == name {
+			return n.Content[i+1]
+		}
+	}
+	return nil
 }
 
 // sharedSection says whether a file with this top-level section is one that

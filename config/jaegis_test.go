@@ -15,6 +15,7 @@ func TestTheFileOfJAEGISLoadsUnchanged(t *testing.T) {
 	}
 	want := Default()
 	want.Cache.Redis.URL = "redis://localhost:6379"
+	want.Cache.Redis.SocketConnectTimeout = Duration(5 * time.Second)
 	want.Cache.TTL["user_sessions"] = Duration(time.Hour)
 	want.Upstreams = map[string]Upstream{"default": DefaultUpstream()}
 	want.DefaultUpstream = "default"
@@ -32,8 +33,7 @@ func TestTheFileOfJAEGISLoadsUnchanged(t *testing.T) {
 		keys = append(keys, w.Key)
 	}
 	if want := []string{
-		"ai", "cache.redis.socket_connect_timeout", "cache.redis.health_check_interval", "cache.redis.socket_keepalive",
-		"cache.redis.cluster", "cache.serialization", "processing", "logging", "templates", "security",
+		"ai", "cache.redis.cluster", "cache.serialization", "processing", "logging", "templates", "security",
 	}; !slices.Equal(keys, want) {
 		t.Errorf("ignored %q, want %q", keys, want)
 	}
@@ -76,13 +76,23 @@ func TestTheCacheBlockIsFoundWithinTheServersSection(t *testing.T) {
 	}
 }
 
-func TestAClusterIsNotSilentlyIgnored(t *testing.T) {
-	const refusal = "Redis Cluster is not in this version; name one server in url"
-	for _, value := range []string{"true", "{enabled: true}", "{nodes: [a], enabled: yes}"} {
-		mustFail(t, docs+"cache: {redis: {cluster: "+value+"}}\n", nil, "proxy.yaml:2: cache.redis.cluster: "+refusal)
+func TestTheClusterOfJAEGISIsReadAsOurs(t *testing.T) {
+	f := func(redis, addresses, warning string) {
+		t.Helper()
+		cfg, warnings, err := loadText(docs + "cache: {redis: {url: redis://h, " + redis + "}}\n")
+		if err != nil {
+			t.Errorf("%s: %v", redis, err)
+			return
+		}
+		if got := cfg.Cache.Redis; got.Mode != "cluster" || strings.Join(got.Addresses, " ") != addresses || !strings.Contains(warnings.Error(), warning) {
+			t.Errorf("%s: mode %s, addresses %q, %v", redis, got.Mode, got.Addresses, warnings)
+		}
 	}
-	mustFail(t, docs+"cache: {redis: {mode: cluster, addresses: [a]}}\n", nil,
-		"proxy.yaml:2: cache.redis.mode: cluster is not in this version; name one server in url, with mode: single")
-	mustFail(t, docs+"cache: {redis: {mode: sentinel}}\n", nil,
-		"proxy.yaml:2: cache.redis.mode: sentinel is not in this version; name one server in url, with mode: single")
+	const read = "proxy.yaml:2: cache.redis.cluster: read as mode: cluster, and its nodes as addresses"
+	f("cluster: true", "", read)
+	f("cluster: {enabled: true, nodes: [\"redis://a:1\", \"redis://b:2/\", \"c:3\"]}", "a:1 b:2 c:3", read)
+	f("addresses: [\"d:4\"], cluster: {nodes: [\"a:1\"], enabled: yes}", "d:4", read)
+	f("cluster: {enabled: true, nodes: [\"a:1\"]}, mode: cluster", "a:1", read)
+	mustFail(t, docs+"cache: {redis: {url: redis://h, mode: single, cluster: true}}\n", nil,
+		"proxy.yaml:2: cache.redis.cluster: turned on, and mode says otherwise; keep mode: cluster, and addresses")
 }

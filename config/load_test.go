@@ -71,9 +71,9 @@ func TestFlagsWinOverEnvironmentOverFileOverDefaults(t *testing.T) {
 
 func TestJAEGISNamesWinOverREDISNames(t *testing.T) {
 	cfg := mustLoad(t, docs, "JAEGIS_CACHE_REDIS_SOCKET_TIMEOUT=2", "REDIS_SOCKET_TIMEOUT=9", "REDIS_URL=redis://h",
-		"REDIS_PASSWORD=p", "REDIS_MAX_CONNECTIONS=7", "REDIS_RETRY_ON_TIMEOUT=false")
+		"REDIS_PASSWORD=p", "REDIS_MAX_CONNECTIONS=17", "REDIS_RETRY_ON_TIMEOUT=false")
 	want := DefaultRedis()
-	want.URL, want.Password, want.MaxConnections, want.RetryOnTimeout = "redis://h", "p", 7, false
+	want.URL, want.Password, want.MaxConnections, want.RetryOnTimeout = "redis://h", "p", 17, false
 	want.SocketTimeout, want.Addresses = Duration(2*time.Second), []string{}
 	if got := cfg.Cache.Redis; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -87,9 +87,12 @@ func nodeKindOf(k kind) yaml.Kind {
 func (r *reader) section(key string, t reflect.Type, n *yaml.Node) any {
 	fields := fieldsOf(t)
 	out := map[string]any{}
+	var cluster *pair
 	for _, p := range r.pairs(key, n) {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == p.name })
 		switch {
+		case i < 0 && p.name == "cluster" && isRedisSection(key) && clusterWanted(p.value):
+			cluster = &p
 		case i < 0:
 			r.unknown(key, p, fields)
 		default:
@@ -97,6 +100,9 @@ func (r *reader) section(key string, t reflect.Type, n *yaml.Node) any {
 				out[p.name] = v
 			}
 		}
+	}
+	if cluster != nil {
+		r.foreignCluster(key, *cluster, out)
 	}
 	return orNothing(out)
 }
@@ -217,17 +223,13 @@ func mayBeUnset(key string) bool {
 	if key == "admin.token" || key == "cache.key_secret" {
 		return true
 	}
-	return strings.HasPrefix(key, "cache.") && (strings.HasSuffix(key, ".username") || strings.HasSuffix(key, ".password"))
+	return strings.HasPrefix(key, "cache.") && (strings.HasSuffix(key, "username") || strings.HasSuffix(key, "password"))
 }
 
 // unknown reports a key that is none of ours.
 func (r *reader) unknown(sectionKey string, p pair, fields []field) {
 	key := join(sectionKey, p.name)
 	if why, ok := foreignKey(sectionKey, p.name); ok {
-		if p.name == "cluster" && clusterWanted(p.value) {
-			r.failAt(p.key, key, "Redis Cluster is not in this version", "name one server in url")
-			return
-		}
 		r.warnAt(p.key, key, "ignored: "+why, "")
 		return
 	}

@@ -5,20 +5,19 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
 func (ck *checker) cache(c *Config) {
 	k := c.Cache
-	if k.Enabled && k.Memory.MaxBytes == 0 && k.Redis.URL == "" {
+	if k.Enabled && k.Memory.MaxBytes == 0 && !k.Redis.InUse() {
 		ck.fail("cache.memory.max_bytes", "0 turns the memory store off, and there is no Redis", "set cache.redis.url, or cache.enabled: false")
 	}
 	ck.redis("cache.redis", k.Redis)
 	for _, name := range slices.Sorted(maps.Keys(k.Stores)) {
 		key := join("cache.stores", name)
 		ck.namespace(key, name)
-		if k.Stores[name].URL == "" {
+		if !k.Stores[name].InUse() {
 			ck.fail(key+".url", "no URL", "write redis://host:port")
 		}
 		ck.redis(key, k.Stores[name])
@@ -53,43 +52,6 @@ func (ck *checker) compression(z Compression) {
 	}
 }
 
-func (ck *checker) redis(key string, r Redis) {
-	if ck.oneOf(key+".mode", r.Mode, "single", "sentinel", "cluster") && r.Mode != "single" {
-		ck.fail(key+".mode", r.Mode+" is not in this version", "name one server in url, with mode: single")
-	} else if len(r.Addresses) > 0 {
-		ck.fail(key+".addresses", "only modes that are not in this version have several addresses", "name one server in url")
-	}
-	ck.atLeast(key+".max_connections", int64(r.MaxConnections), 1)
-	ck.positive(key+".socket_timeout", r.SocketTimeout)
-	ck.positive(key+".budget", r.Budget)
-	ck.atLeast(key+".db", int64(r.DB), 0)
-	if (r.TLS.CertFile == "") != (r.TLS.KeyFile == "") {
-		ck.fail(key+".tls", "cert_file and key_file belong together", "set both or neither")
-	}
-	if r.URL == "" {
-		return
-	}
-	u := ck.url(key+".url", string(r.URL), "redis", "rediss")
-	if u == nil {
-		return
-	}
-	if u.RawQuery != "" || u.Fragment != "" {
-		ck.fail(key+".url", "has a query or a fragment", "use the keys of "+key+" instead")
-	}
-	if db := strings.Trim(u.Path, "/"); db != "" {
-		n, err := strconv.ParseUint(db, 10, 31)
-		switch {
-		case err != nil:
-			ck.fail(key+".url", "what follows the host is not the number of a database", "write redis://host:port/0")
-		case r.DB != 0 && int(n) != r.DB:
-			ck.fail(key+".db", fmt.Sprintf("%d, and the URL says %d", r.DB, n), "keep one of them")
-		}
-	}
-	if u.Scheme == "redis" && r.TLS != (TLS{}) {
-		ck.fail(key+".tls", "set for a URL without TLS", "begin the URL with rediss://")
-	}
-}
-
 // namespace checks a namespace: it is part of the names of Redis keys.
 func (ck *checker) namespace(key, name string) {
 	ok := name != "" && len(name) <= 64
@@ -107,11 +69,20 @@ func (c *Config) oddities() Problems {
 	if len(c.Upstreams) == 0 && len(c.Routes) == 0 {
 		ck.fail("upstreams", "there is none: every request is answered with 404", "set upstreams, or --upstream URL")
 	}
-	if r := c.Cache.Redis; r.URL == "" && (r.Password != "" || r.Username != "") {
+	if r := c.Cache.Redis; !r.InUse() && (r.Password != "" || r.Username != "") {
 		ck.fail("cache.redis", "has credentials but no url: answers are kept in memory only", "set cache.redis.url or REDIS_URL")
 	}
-	if k := c.Cache; len(k.Encryption.Keys) > 0 && k.Redis.URL == "" && len(k.Stores) == 0 {
+	if k := c.Cache; len(k.Encryption.Keys) > 0 && !k.Redis.InUse() && len(k.Stores) == 0 {
 		ck.fail("cache.encryption.keys", "encrypt nothing: there is no Redis, and what is in memory is not encrypted", "set cache.redis.url or REDIS_URL")
+	}
+	few := func(key string, r Redis) {
+		if r.MaxConnections < minRedisConnections {
+			ck.fail(key+".max_connections", fmt.Sprintf("%d counts as %d: so many are needed", r.MaxConnections, minRedisConnections), "")
+		}
+	}
+	few("cache.redis", c.Cache.Redis)
+	for _, name := range slices.Sorted(maps.Keys(c.Cache.Stores)) {
+		few(join("cache.stores", name), c.Cache.Stores[name])
 	}
 	if len(c.Upstreams) > 1 && c.DefaultUpstream == "" {
 		ck.fail("default_upstream", "not set: requests that match no route are answered with 404", "")

@@ -160,7 +160,7 @@ func memoBytes(cfg *config.Config) int64 {
 // the memory tier where there is nothing behind it, and must fit into the queue.
 func maxObject(c *config.Cache) int64 {
 	most := int64(c.Queue.MaxBytes) - entryOverhead
-	if c.Redis.URL == "" && c.Memory.MaxBytes > 0 {
+	if !c.Redis.InUse() && c.Memory.MaxBytes > 0 {
 		most = min(most, int64(c.Memory.MaxBytes)/8-entryOverhead)
 	}
 	return max(most, 1)

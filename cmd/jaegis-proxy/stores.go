@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -63,7 +62,7 @@ func openStores(c *config.Cache, reg prometheus.Registerer, log *slog.Logger) (*
 // open gives a Redis behind the memory tier, and the ledger of what was purged
 // in it; just the memory where no URL is configured.
 func (s *stores) open(name string, c config.Redis, cache *config.Cache, reg prometheus.Registerer, log *slog.Logger) (store.Store, *store.Ledger, error) {
-	if c.URL == "" {
+	if !c.InUse() {
 		ledger := store.NewLedger(store.LedgerOptions{Logger: log})
 		near, err := s.near(ledger, false, reg)
 		return near, ledger, err
@@ -90,43 +89,6 @@ func (s *stores) near(ledger *store.Ledger, behind bool, reg prometheus.Register
 		return nil, nil
 	}
 	return store.Instrument(&store.Guard{Store: s.memory, Ledger: ledger, Near: behind}, "memory", reg)
-}
-
-func (s *stores) openRedis(name string, c config.Redis, log *slog.Logger) (*redis.Store, error) {
-	tlsConfig, err := redisTLS(c)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	r, err := redis.New(redis.Options{
-		URL: string(c.URL), Username: c.Username, Password: string(c.Password), DB: c.DB,
-		MaxConnections: c.MaxConnections, RetryOnTimeout: c.RetryOnTimeout,
-		SocketTimeout: time.Duration(c.SocketTimeout), Budget: time.Duration(c.Budget),
-		EncryptionKeys: s.keys, TLS: tlsConfig, Logger: log.With("store", name),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return r, nil
-}
-
-// redisTLS gives the TLS settings for rediss:// URLs, nil for others.
-func redisTLS(c config.Redis) (*tls.Config, error) {
-	if !strings.HasPrefix(string(c.URL), "rediss://") {
-		return nil, nil
-	}
-	roots, err := certPool(c.TLS.CAFile)
-	if err != nil {
-		return nil, err
-	}
-	t := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	if c.TLS.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("client certificate: %w", err)
-		}
-		t.Certificates = []tls.Certificate{pair}
-	}
-	return t, nil
 }
 
 // certPool reads a file of CA certificates; nil, the system's, without one.
