@@ -60,6 +60,7 @@ const (
 func (l *Ledger) follow(ctx context.Context) {
 	var at Position
 	again := false // what was read came to be in doubt, and has not been read anew yet
+	failing := false
 	pause := journalRetry
 	for ctx.Err() == nil {
 		acked, doubt := l.before()
@@ -75,12 +76,16 @@ func (l *Ledger) follow(ctx context.Context) {
 			to, err = l.take(ctx, at, &batch, sent)
 		}
 		if err == nil {
-			at, again, pause = to, false, journalRetry
+			if failing {
+				l.o.Logger.Info("the ledger of purges is followed again")
+			}
+			at, again, failing, pause = to, false, false, journalRetry
 			continue
 		}
-		if ctx.Err() == nil {
-			l.o.Logger.Debug("the ledger of purges cannot be followed", "error", err)
+		if ctx.Err() == nil && !failing {
+			l.o.Logger.Warn("the ledger of purges cannot be followed", "error", err)
 		}
+		failing = true
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -131,8 +132,8 @@ func explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case goredis.HasErrorPrefix(err, "NOPERM"):
-		return fmt.Errorf("the user lacks a permission, see deploy/redis/users.acl: %w", err)
+	case rule(err) != "":
+		return fmt.Errorf("the user lacks a permission: add %s to its ACL rules (all of them are in deploy/redis/users.acl): %w", rule(err), err)
 	case isRedirect(err):
 		return fmt.Errorf("the server is a node of a cluster, for which mode cluster is: %w", err)
 	}
@@ -148,4 +149,29 @@ func isRefusal(err error) bool {
 		}
 	}
 	return false
+}
+
+// rule gives the ACL rule for want of which Redis has refused, empty where it
+// is not for want of one.
+func rule(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := err.Error()
+	inScript := strings.Contains(text, "The user executing the script can't")
+	switch {
+	case !inScript && !goredis.HasErrorPrefix(err, "NOPERM"):
+		return ""
+	case strings.Contains(text, "channel"):
+		return "&jaegis:*"
+	case strings.Contains(text, "key"):
+		return "~jaegis:*"
+	case inScript:
+		return "+xadd +xrevrange"
+	}
+	if _, after, ok := strings.Cut(text, "'"); ok {
+		command, _, _ := strings.Cut(after, "'")
+		return "+" + command
+	}
+	return "+@all -@dangerous"
 }
