@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,8 +12,10 @@ import (
 )
 
 const (
-	// waitTime is how long a replica has to say that it has a purge.
-	waitTime = time.Second
+	// waitTime is how long a replica has to say that it has a purge; aloneTime is
+	// that where last time there was none at all.
+	waitTime  = time.Second
+	aloneTime = 20 * time.Millisecond
 
 	// purgeTime bounds one try to write a purge, and purgeAgain is the pause
 	// before the next one: nobody says when a failover is over.
@@ -28,15 +31,19 @@ var errUnconfirmed = errors.New("the primary has the purge, but no replica said 
 // and tried again for as long as ctx says: while there is no primary there will
 // be one soon. A purge that is there twice does no harm.
 func (s *Store) appendPurge(ctx context.Context, argv []any) ([]string, error) {
+	var unconfirmed error // says more than the timeout that may follow it
 	for {
 		reply, err := s.tryPurge(ctx, argv)
+		if errors.Is(err, errUnconfirmed) {
+			unconfirmed = err
+		}
 		if err == nil || s.opts.Mode == Single || !passes(err) {
 			return reply, err
 		}
 		s.servers.changed()
 		select {
 		case <-ctx.Done():
-			return nil, err
+			return nil, cmp.Or(unconfirmed, err)
 		case <-time.After(purgeAgain):
 		}
 	}
@@ -54,7 +61,11 @@ func (s *Store) tryPurge(ctx context.Context, argv []any) ([]string, error) {
 	}
 	pipe := sh.primary.bulk.Pipeline() // of one connection: WAIT is about what that has written
 	reply := appendRecord.Eval(ctx, pipe, []string{recordsName}, argv...)
-	replicas := goredis.NewIntCmd(ctx, "wait", 1, waitTime.Milliseconds())
+	wait := waitTime
+	if s.alone.Load() {
+		wait = aloneTime
+	}
+	replicas := goredis.NewIntCmd(ctx, "wait", 1, wait.Milliseconds())
 	_ = pipe.Process(ctx, replicas)
 	_, _ = pipe.Exec(ctx)
 	switch {
@@ -64,9 +75,14 @@ func (s *Store) tryPurge(ctx context.Context, argv []any) ([]string, error) {
 		return nil, fmt.Errorf("%w (%w)", errUnconfirmed, replicas.Err())
 	case replicas.Val() == 0:
 		if err := s.standsAlone(ctx, sh.primary); err != nil {
+			s.alone.Store(false)
 			return nil, err
 		}
-		s.opts.Logger.Warn("there is no replica that could have a purge too: should its server lose what it holds, the cache begins anew")
+		if !s.alone.Swap(true) {
+			s.opts.Logger.Warn("the primary that has the ledger has no replica: purges are in its memory alone")
+		}
+	default:
+		s.alone.Store(false)
 	}
 	return reply.StringSlice()
 }

@@ -26,7 +26,12 @@ type node struct {
 
 func startNode(t *testing.T, server *storetest.RedisServer, maxDisconnected time.Duration) *node {
 	t.Helper()
-	n := &node{redis: open(t, redis.Options{URL: server.URL, Budget: patient}), deleted: make(chan cachekey.Key, 100), missed: make(chan struct{}, 10)}
+	return startNodeOn(t, redis.Options{URL: server.URL, Budget: patient}, maxDisconnected)
+}
+
+func startNodeOn(t *testing.T, opts redis.Options, maxDisconnected time.Duration) *node {
+	t.Helper()
+	n := &node{redis: open(t, opts), deleted: make(chan cachekey.Key, 100), missed: make(chan struct{}, 10)}
 	n.Ledger = store.NewLedger(store.LedgerOptions{
 		Journal: n.redis, MaxDisconnected: maxDisconnected,
 		Deleted: func(k cachekey.Key) { n.deleted <- k },

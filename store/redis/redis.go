@@ -56,6 +56,7 @@ type Store struct {
 	deleted  *recent // nil where no replicas are read
 	sealer   *sealer
 	unopened unopened
+	alone    atomic.Bool // the last purge found no replicas at all
 	closed   atomic.Bool
 }
 
