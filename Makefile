@@ -47,6 +47,7 @@ programs:
 	@need=""; \
 	command -v redis-server >/dev/null || need="$$need redis-server"; \
 	command -v curl >/dev/null || need="$$need curl"; \
+	command -v openssl >/dev/null || need="$$need openssl"; \
 	command -v node >/dev/null || need="$$need nodejs"; \
 	command -v npm >/dev/null || need="$$need npm"; \
 	command -v "$$(go env CC)" >/dev/null || need="$$need gcc libc6-dev"; \

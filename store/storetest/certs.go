@@ -34,11 +34,7 @@ type Certs struct {
 // NewCerts makes them, and writes them into dir.
 func NewCerts(dir string) (*Certs, error) {
 	file := func(name string) string { return filepath.Join(dir, name) }
-	c := &Certs{
-		CAFile:   file("ca.crt"),
-		CertFile: file("server.crt"), KeyFile: file("server.key"),
-		ClientCertFile: file("client.crt"), ClientKeyFile: file("client.key"),
-	}
+	c := certsIn(dir)
 	ca, caKey, err := issue(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
@@ -62,13 +58,35 @@ func NewCerts(dir string) (*Certs, error) {
 	if err != nil {
 		return nil, err
 	}
+	return LoadCerts(dir)
+}
+
+// LoadCerts gives those that are in dir, under the names that NewCerts gives
+// them.
+func LoadCerts(dir string) (*Certs, error) {
+	c := certsIn(dir)
 	pair, err := tls.LoadX509KeyPair(c.ClientCertFile, c.ClientKeyFile)
 	if err != nil {
 		return nil, err
 	}
+	ca, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return nil, err
+	}
 	c.client = &tls.Config{RootCAs: x509.NewCertPool(), Certificates: []tls.Certificate{pair}}
-	c.client.RootCAs.AddCert(ca)
+	if !c.client.RootCAs.AppendCertsFromPEM(ca) {
+		return nil, fmt.Errorf("%s holds no certificate", c.CAFile)
+	}
 	return c, nil
+}
+
+func certsIn(dir string) *Certs {
+	file := func(name string) string { return filepath.Join(dir, name) }
+	return &Certs{
+		CAFile:   file("ca.crt"),
+		CertFile: file("server.crt"), KeyFile: file("server.key"),
+		ClientCertFile: file("client.crt"), ClientKeyFile: file("client.key"),
+	}
 }
 
 // Client gives what a client needs to be let in.
