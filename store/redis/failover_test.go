@@ -113,40 +113,39 @@ func TestSentinelFailoverUnderLoad(t *testing.T) {
 	sentinel := storetest.StartSentinel(t, storetest.SentinelOptions{})
 	opts := sentinelOptions(sentinel)
 	opts.Budget, opts.SocketTimeout = budget, time.Second
-	for _, replicas := range []bool{false, true} {
-		for what, end := range map[string]func(*storetest.Server) error{"killed": (*storetest.Server).Kill, "hung": (*storetest.Server).Pause} {
-			t.Run(fmt.Sprintf("primary %s, reading replicas %v", what, replicas), func(t *testing.T) {
-				opts.ReadReplicas = replicas
-				tr := startTraffic(t, open(t, opts), namesFor(8))
-				tr.await(t, failsOverWithin, "traffic")
-				old, err := sentinel.Primary(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := end(old); err != nil {
-					t.Fatal(err)
-				}
-				began := time.Now()
-				tr.await(t, failsOverWithin, "traffic after the failover")
-				t.Logf("back in use after %v", time.Since(began))
-				if what == "hung" {
-					err = old.Resume()
-				} else {
-					err = old.Restart()
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := sentinel.AwaitReady(); err != nil {
-					t.Fatal(err)
-				}
-				tr.await(t, failsOverWithin, "traffic after the old primary has come back")
-				tr.end()
-				if state := tr.s.State(); state.Open {
-					t.Errorf("%+v", state)
-				}
-			})
-		}
+	for what, end := range map[string]func(*storetest.Server) error{"killed": (*storetest.Server).Kill, "hung": (*storetest.Server).Pause} {
+		replicas := what == "killed"
+		t.Run(fmt.Sprintf("primary %s, reading replicas %v", what, replicas), func(t *testing.T) {
+			opts.ReadReplicas = replicas
+			tr := startTraffic(t, startNodeOn(t, opts, time.Minute).following(t).redis, namesFor(8))
+			tr.await(t, failsOverWithin, "traffic")
+			old, err := sentinel.Primary(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := end(old); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			tr.await(t, failsOverWithin, "traffic after the failover")
+			t.Logf("back in use after %v", time.Since(began))
+			if what == "hung" {
+				err = old.Resume()
+			} else {
+				err = old.Restart()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := sentinel.AwaitReady(); err != nil {
+				t.Fatal(err)
+			}
+			tr.await(t, failsOverWithin, "traffic after the old primary has come back")
+			tr.end()
+			if state := tr.s.State(); state.Open {
+				t.Errorf("%+v", state)
+			}
+		})
 	}
 }
 
@@ -154,39 +153,38 @@ func TestClusterFailoverUnderLoad(t *testing.T) {
 	cluster := storetest.StartCluster(t, storetest.ClusterOptions{})
 	opts := clusterOptions(cluster)
 	opts.Budget, opts.SocketTimeout = budget, time.Second
-	for _, replicas := range []bool{false, true} {
-		for what, end := range map[string]func(*storetest.Server) error{"killed": (*storetest.Server).Kill, "hung": (*storetest.Server).Pause} {
-			t.Run(fmt.Sprintf("primary %s, reading replicas %v", what, replicas), func(t *testing.T) {
-				opts.ReadReplicas = replicas
-				tr := startTraffic(t, open(t, opts), namesFor(12))
-				tr.await(t, failsOverWithin, "traffic")
-				key := storetest.Key(tr.names[0]).String()
-				old, err := cluster.Primary(t.Context(), key)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := end(old); err != nil {
-					t.Fatal(err)
-				}
-				began := time.Now()
-				tr.await(t, failsOverWithin, "traffic after the failover")
-				t.Logf("back in use after %v", time.Since(began))
-				if what == "hung" {
-					err = old.Resume()
-				} else {
-					err = old.Restart()
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := cluster.AwaitReady(); err != nil {
-					t.Fatal(err)
-				}
-				tr.await(t, failsOverWithin, "traffic after the old primary has come back")
-				tr.end()
-				storetest.Eventually(t, closesWithin, "all of it in use", func() bool { return !tr.s.State().Open })
-			})
-		}
+	for what, end := range map[string]func(*storetest.Server) error{"killed": (*storetest.Server).Kill, "hung": (*storetest.Server).Pause} {
+		replicas := what == "killed"
+		t.Run(fmt.Sprintf("primary %s, reading replicas %v", what, replicas), func(t *testing.T) {
+			opts.ReadReplicas = replicas
+			tr := startTraffic(t, startNodeOn(t, opts, time.Minute).following(t).redis, namesFor(12))
+			tr.await(t, failsOverWithin, "traffic")
+			key := storetest.Key(tr.names[0]).String()
+			old, err := cluster.Primary(t.Context(), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := end(old); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			tr.await(t, failsOverWithin, "traffic after the failover")
+			t.Logf("back in use after %v", time.Since(began))
+			if what == "hung" {
+				err = old.Resume()
+			} else {
+				err = old.Restart()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cluster.AwaitReady(); err != nil {
+				t.Fatal(err)
+			}
+			tr.await(t, failsOverWithin, "traffic after the old primary has come back")
+			tr.end()
+			storetest.Eventually(t, closesWithin, "all of it in use", func() bool { return !tr.s.State().Open })
+		})
 	}
 }
 

@@ -146,7 +146,31 @@ func (s *Store) readJournal(ctx context.Context) (b store.Batch, err error) {
 	if last := newest.Val(); len(last) > 0 {
 		b.To.Deletions, _ = parseSeq(last[0].ID)
 	}
-	return b, nil
+	return b, s.learnDeleted(ctx, b.To.Deletions)
+}
+
+// learnDeleted takes down what was deleted before it began to be followed, so
+// that replicas can be read from now on.
+func (s *Store) learnDeleted(ctx context.Context, newest store.Seq) error {
+	if s.deleted == nil {
+		return nil
+	}
+	since := newest.Time - min(newest.Time, uint64(s.deleted.lag.Milliseconds()))
+	lately, err := s.follower.XRangeN(ctx, deletionsName, strconv.FormatUint(since, 10), "+", maxDeletions).Result()
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	if len(lately) == maxDeletions { // there may be more
+		s.deleted.noteAll(now)
+	}
+	for _, m := range lately {
+		if name, ok := m.Values["k"].(string); ok {
+			s.deleted.note(name, now)
+		}
+	}
+	s.deleted.begun.Store(true)
+	return nil
 }
 
 // followJournal waits for what comes after a position, and then looks whether

@@ -48,7 +48,8 @@ type Options struct {
 	// ReadReplicas sends reads of small values to replicas while there are any
 	// that answer. What they have may be older than what the primary has, by
 	// MaxReplicaLag at most, 60 s if not positive: what was deleted is read from
-	// the primary for that long, and everything after the start.
+	// the primary for that long. That needs a store.Ledger which follows the
+	// Store's journal; before it does, no replica is read.
 	ReadReplicas  bool
 	MaxReplicaLag time.Duration
 

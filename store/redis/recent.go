@@ -2,13 +2,15 @@ package redis
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // recent knows which names were deleted lately: a replica may have them still,
 // so that they are read from their primary. It is safe for concurrent use.
 type recent struct {
-	lag time.Duration // how far behind a replica may be
+	lag   time.Duration // how far behind a replica may be
+	begun atomic.Bool   // what was deleted before the start is known
 
 	mu       sync.Mutex
 	all      time.Time           // what was deleted before is not known
@@ -19,7 +21,7 @@ type recent struct {
 }
 
 func newRecent(lag time.Duration, now time.Time) *recent {
-	return &recent{lag: lag, all: now, turned: now, newer: map[string]struct{}{}, capacity: maxDeletions}
+	return &recent{lag: lag, turned: now, newer: map[string]struct{}{}, capacity: maxDeletions}
 }
 
 // note takes down a name.
@@ -42,6 +44,9 @@ func (r *recent) noteAll(now time.Time) {
 
 // has says whether the name may be one that was deleted within the lag.
 func (r *recent) has(name string, now time.Time) bool {
+	if !r.begun.Load() {
+		return true
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now.Sub(r.all) < r.lag {

@@ -108,7 +108,7 @@ func TestReplicasThatAreBehindBringNothingBack(t *testing.T) {
 		t.Errorf("what the primary has: %v", err)
 	}
 
-	// Later they are read, and that is what this test would not be without.
+	// Later they are read again, and that is what this test would not be without.
 	if err := raw.Del(t.Context(), name).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -148,5 +148,39 @@ func mustPrimary(t *testing.T, sentinel *storetest.Sentinel) *storetest.Server {
 func TestReplicasOfASingleServerAreRefused(t *testing.T) {
 	if _, err := redis.New(redis.Options{URL: "redis://h", ReadReplicas: true}); err == nil {
 		t.Error("accepted")
+	}
+}
+
+// What was deleted shortly before a process came is not read from a replica by
+// it; all else is, from the beginning.
+func TestWhatWasDeletedBeforeTheStartIsNotReadFromAReplica(t *testing.T) {
+	sentinel := storetest.StartSentinel(t, storetest.SentinelOptions{DownAfter: time.Minute})
+	replicas := lag(t, sentinel)
+	opts := sentinelOptions(sentinel)
+	first := startNodeOn(t, opts, time.Minute).following(t)
+	raw := to(t, mustPrimary(t, sentinel))
+	values := map[string]string{}
+	for _, name := range []string{"deleted", "there"} {
+		putBody(t, first.redis, name, 1000)
+		value, err := raw.Get(t.Context(), storetest.Key(name).String()).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		values[name] = value
+	}
+	if err := first.redis.Delete(t.Context(), storetest.Key("deleted")); err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Del(t.Context(), storetest.Key("there").String()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range values {
+		replicas.have(t, storetest.Key(name).String(), value)
+	}
+	opts.ReadReplicas = true
+	late := startNodeOn(t, opts, time.Minute).following(t)
+	until(t, "a read from a replica", func() bool { return hits(t, late.redis, "there") })
+	if hits(t, late.redis, "deleted") {
+		t.Error("a replica brought back what was deleted")
 	}
 }
