@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -88,11 +89,24 @@ func (l *ledgers) all() []*store.Ledger {
 	return all
 }
 
+// about lists the ledgers of the stores that may have something with the label.
+func (l *ledgers) about(label string) []*store.Ledger {
+	if namespace, ok := strings.CutPrefix(label, store.LabelNamespace); ok {
+		return []*store.Ledger{l.of(namespace)}
+	}
+	if name, ok := strings.CutPrefix(label, store.LabelKey); ok {
+		if key, err := cachekey.ParseKey(name); err == nil {
+			return []*store.Ledger{l.of(key.Namespace)}
+		}
+	}
+	return l.all()
+}
+
 // purge makes everything with the label untrue, wherever it is kept. It returns
-// once all the ledgers have it.
+// once all the ledgers have it of stores that may have such answers.
 func (l *ledgers) purge(ctx context.Context, label string, soft bool) error {
 	errs := make(chan error)
-	all := l.all()
+	all := l.about(label)
 	for _, ledger := range all {
 		go func() { errs <- ledger.Purge(ctx, label, soft) }()
 	}
