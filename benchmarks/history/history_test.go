@@ -61,6 +61,8 @@ func TestNoAnswerIsWrong(t *testing.T) {
 	f("memory", plain, 10)
 	f("single", plain, 40)
 	f("single", raced, 5)
+	f("sentinel", plain, 5)
+	f("cluster", plain, 5)
 }
 
 // build gives the program, in a folder that says how it was built.
