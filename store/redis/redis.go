@@ -1,4 +1,5 @@
-// Package redis is the store that many machines share, in one Redis server.
+// Package redis is the store that many machines share: in one Redis server, in
+// one that sentinels watch and replace, or in a cluster.
 //
 // It is built to be of no harm: a read takes no longer than its budget whatever
 // Redis does, a Redis that fails is left alone until it answers again (see
@@ -19,9 +20,14 @@
 // never a manifest whose chunks are still to come, and two writers at the same
 // time cannot mix theirs. See value.go for the bytes.
 //
+// In a cluster the chunks of a value lie on several nodes, and are read from all
+// of them at the same time. What a script touches, or one read follows, has a tag
+// in braces in its name and lies on one.
+//
 // The user needs GET, GETRANGE, SET, UNLINK, WATCH, UNWATCH, MULTI, EXEC, EVAL,
-// EVALSHA, XADD, XRANGE, XREVRANGE and XREAD on jaegis:*, and nothing else:
-// neither INFO nor CONFIG, KEYS or channels.
+// XADD, XRANGE, XREVRANGE and XREAD on jaegis:*, WAIT where there are replicas,
+// and CLUSTER SLOTS, CLUSTER NODES, READONLY, ASKING and COMMAND in a cluster; and
+// nothing else: neither INFO nor CONFIG, KEYS or channels.
 package redis
 
 import (

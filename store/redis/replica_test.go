@@ -82,7 +82,7 @@ func TestReplicasThatAreBehindBringNothingBack(t *testing.T) {
 		}
 	}
 
-	old := put()
+	replicas.have(t, name, put())
 	if err := other.Purge(t.Context(), store.LabelNamespace+key.Namespace, false); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestReplicasThatAreBehindBringNothingBack(t *testing.T) {
 	})
 	miss("purged")
 
-	old = put()
+	old := put()
 	replicas.have(t, name, old)
 	if err := n.redis.Delete(t.Context(), key); err != nil {
 		t.Fatal(err)
