@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -103,7 +104,8 @@ func (o *Options) purposes(l lanes) (fast, bulk purpose) {
 // common is what clients of all modes are told.
 func (o *Options) common(e *endpoint, p purpose) *goredis.UniversalOptions {
 	u := &goredis.UniversalOptions{
-		Addrs: e.addrs, Username: e.username, Password: e.password, DB: e.db,
+		// A copy: the library appends to it, each client under a lock of its own.
+		Addrs: slices.Clone(e.addrs), Username: e.username, Password: e.password, DB: e.db,
 		Protocol: 2, // no push messages between the replies
 
 		PoolSize: p.conns, PipelinePoolSize: p.pipes, PoolTimeout: p.turn,

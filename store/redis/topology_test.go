@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -32,4 +33,32 @@ func TestSuiteCluster(t *testing.T) {
 		opts.Now = now
 		return open(t, opts)
 	})
+}
+
+// Sentinels, and the nodes of a cluster, are spoken to by TLS too, with a client
+// certificate and a password, and must have the certificate that is asked for.
+func TestSentinelsAndClustersWithTLS(t *testing.T) {
+	certs := storetest.MakeCerts(t)
+	sentinel := storetest.StartSentinel(t, storetest.SentinelOptions{TLS: certs, Password: "secret", SentinelPassword: "another"})
+	cluster := storetest.StartCluster(t, storetest.ClusterOptions{TLS: certs, Password: "secret"})
+	bySentinel, byCluster := sentinelOptions(sentinel), clusterOptions(cluster)
+	bySentinel.SentinelPassword = "another"
+	for what, opts := range map[string]redis.Options{"sentinel": bySentinel, "cluster": byCluster} {
+		for _, name := range []string{"", storetest.ServerName} {
+			opts.Password, opts.TLS = "secret", certs.Client()
+			opts.TLS.ServerName = name
+			n := startNodeOn(t, opts, time.Minute).following(t)
+			putBody(t, n.redis, what, 3<<20)
+			if err := n.Purge(t.Context(), store.LabelAll, false); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		opts.TLS = certs.Client()
+		opts.TLS.ServerName, opts.Budget = "other.jaegis.test", budget
+		s := open(t, opts)
+		if err := getTimed(t, s, what); err == nil || errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s, a certificate of another: %v; want an outage", what, err)
+		}
+		storetest.Eventually(t, opensWithin, "the breaker opens", isOpen(s))
+	}
 }
