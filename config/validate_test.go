@@ -122,6 +122,21 @@ func TestTheCacheIsChecked(t *testing.T) {
 	mustLoad(t, docs+"cache: {memory: {max_bytes: 0}, redis: {url: rediss://u:p@h:1/2, db: 2, tls: {ca_file: a, cert_file: b, key_file: c}}}\n")
 }
 
+func TestOddRedisIsAccepted(t *testing.T) {
+	f := func(cache, warning string) {
+		t.Helper()
+		_, warnings, err := loadText(docs + "cache: {" + cache + "}\n")
+		if err != nil || warning == "" && len(warnings) > 0 || !strings.Contains(warnings.Error(), warning) {
+			t.Errorf("%s: warnings %v, errors %v", cache, warnings, err)
+		}
+	}
+	f("redis: {url: redis://h, max_connections: 3}", "cache.redis.max_connections: 3 counts as 10")
+	f("stores: {s: {url: redis://h, max_connections: 9}}", "cache.stores.s.max_connections: 9 counts as 10")
+	f("redis: {mode: sentinel, addresses: [\"a:1\", \"b:2\"], master_name: m, sentinel_username: u, sentinel_password: p, read_replicas: true}", "")
+	f("redis: {mode: cluster, addresses: [\"[::1]:1\"], tls: {ca_file: f}}", "")
+	f("stores: {s: {mode: cluster, addresses: [\"a:1\"]}}, memory: {max_bytes: 0}, enabled: false", "")
+}
+
 func TestRoutesAreChecked(t *testing.T) {
 	f := func(route, key, what string) {
 		t.Helper()

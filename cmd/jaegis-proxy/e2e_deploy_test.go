@@ -101,6 +101,7 @@ func TestTheDeployedUserMayDoAllThatIsNeeded(t *testing.T) {
 // Whatever permission is missing, the log says which rule to add, and requests
 // are served.
 func TestTheLogSaysWhichPermissionIsMissing(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	f := func(what, rule string, change ...any) {
 		t.Run(what, func(t *testing.T) {
 			server := deployRedis(t, storetest.ServerOptions{})
@@ -154,6 +155,7 @@ func including(t *testing.T, names ...string) string {
 }
 
 func TestTheDeployedTLS(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	certs := deployCerts(t, "redis.internal")
 	server := deployRedis(t, storetest.ServerOptions{Config: including(t, "redis.conf", "tls.conf"), TLS: certs})
 	with := func(tls string) string {
@@ -222,6 +224,7 @@ func asPeer(t *testing.T, addr string) *goredis.SentinelClient {
 }
 
 func TestTheDeployedSentinels(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	servers, sentinels := deploySentinel(t)
 	know := func(addr string) bool { // each other, and the replicas
 		c := asPeer(t, addr)
@@ -268,6 +271,7 @@ func TestTheDeployedSentinels(t *testing.T) {
 
 // TestTheDeployedCluster joins nodes as the guide has it.
 func TestTheDeployedCluster(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	conf := including(t, "redis.conf", "cluster.conf")
 	var nodes []*storetest.RedisServer
 	for range 3 {

@@ -22,6 +22,7 @@ func asAnyone(t *testing.T, server *storetest.RedisServer) *goredis.Client {
 // Each of several Redis is on its own: when one ends, the others go on, the
 // health says which one it is, and so do the figures. No request fails.
 func TestNamedStoresFailEachByItself(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	servers := map[string]*storetest.RedisServer{"default": storetest.StartRedis(t), "templates": storetest.StartRedis(t), "sessions": storetest.StartRedis(t)}
 	r := e2e(t, fmt.Sprintf(`
 upstreams: {origin: {url: ORIGIN}}

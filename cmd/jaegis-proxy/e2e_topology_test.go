@@ -55,6 +55,7 @@ const usedAgainWithin = 10 * time.Second
 // A failover costs no request, and what was purged before, while and after it
 // stays purged.
 func TestAFailoverCostsNoRequestAndNoPurge(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	for _, top := range startTopologies(t) {
 		for _, fault := range []struct {
 			what      string

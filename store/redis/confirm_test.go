@@ -54,6 +54,7 @@ func purgesOn(t *testing.T, server *storetest.Server) map[string]int {
 
 // A purge that no replica has is not acknowledged: with the primary it would go.
 func TestPurgeIsAcknowledgedOnceAReplicaHasIt(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	sentinel := storetest.StartSentinel(t, storetest.SentinelOptions{DownAfter: time.Minute})
 	cluster := storetest.StartCluster(t, storetest.ClusterOptions{NodeTimeout: time.Minute})
 	f := func(what string, opts redis.Options, replicas []*storetest.Server) {
@@ -164,6 +165,7 @@ func (p *purger) await(t *testing.T, what string) {
 // written: its successor has all that were acknowledged, and they hold, in the
 // process that wrote them, in another one, and in one that comes later.
 func TestNoPurgeIsLostByAFailover(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	sentinel := storetest.StartSentinel(t, storetest.SentinelOptions{})
 	cluster := storetest.StartCluster(t, storetest.ClusterOptions{})
 	f := func(what string, opts redis.Options, primary func() (*storetest.Server, error), ready func() error) {

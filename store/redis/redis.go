@@ -34,6 +34,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -92,9 +93,7 @@ func New(opts Options) (*Store, error) {
 		ids := s.sealer.ids()
 		s.opts.Logger.Info("values are encrypted", "key", ids[0], "older_keys", ids[1:])
 	}
-	// The library logs every failed dial to standard error, through a logger
-	// that it has only one of. What failed is in our errors and in State.
-	goredis.SetLogger(silence{})
+	quiet()
 	if s.follower, err = s.opts.client(purpose{conns: journalConns, reply: 2 * blockTime}); err != nil {
 		return nil, err
 	}
@@ -111,6 +110,11 @@ func New(opts Options) (*Store, error) {
 	}
 	return s, nil
 }
+
+// quiet silences the library, which logs every failed dial to standard error,
+// through a logger that it has only one of. What failed is in our errors and in
+// State. Once: clients that are there already may be reading it.
+var quiet = sync.OnceFunc(func() { goredis.SetLogger(silence{}) })
 
 type silence struct{}
 

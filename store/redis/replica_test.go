@@ -50,6 +50,7 @@ func (l lagging) have(t *testing.T, name, value string) {
 }
 
 func TestReplicasThatAreBehindBringNothingBack(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	sentinel := storetest.StartSentinel(t, storetest.SentinelOptions{DownAfter: time.Minute})
 	replicas := lag(t, sentinel)
 	opts := sentinelOptions(sentinel)
