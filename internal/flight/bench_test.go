@@ -33,7 +33,7 @@ func fanOut(b *testing.B, readers int, sealed bool, piece []byte, pieces int) {
 	f := New[string, int](context.Background(), Options{Body: st.New(-1), Window: 128 << 10})
 	var wg sync.WaitGroup
 	for range readers {
-		f.sit()
+		f.Sit()
 		r := f.Reader(context.Background())
 		wg.Go(func() {
 			defer r.Close()

@@ -12,7 +12,7 @@
 //	cut       Close(err)          bytes so far, then err   no
 //
 // The leader goes on with Settle, Group.Forget and Done, in this order. A seat
-// taken by Join or New is given back once, by Leave or by its reader's Close;
+// taken by Join, Sit or New is given back once, by Leave or by its reader's Close;
 // until then its holder reads, leaves, or calls Wait: the leader may be waiting
 // for it.
 //
@@ -125,6 +125,15 @@ func (f *Flight[H, V]) Until(untrue func() bool) {
 	f.untrue = untrue
 }
 
+// Spare is the opposite of Keep: the leader's work ends as soon as nobody
+// reads, which may be at once.
+func (f *Flight[H, V]) Spare() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.abandon = true
+	f.stopIfUselessLocked()
+}
+
 // Close ends the body: whole with nil, cut short with an error, which readers
 // get once they have read the bytes that came.
 func (f *Flight[H, V]) Close(err error) {
@@ -199,8 +208,8 @@ func (f *Flight[H, V]) Sealed() bool {
 	return f.sealed
 }
 
-// sit takes a seat for one more caller; false when it is too late for that.
-func (f *Flight[H, V]) sit() bool {
+// Sit takes a seat for one more caller; false when it is too late for that.
+func (f *Flight[H, V]) Sit() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.sealed || f.abandoned || !f.held || f.ended && f.err != nil || f.untrue != nil && f.untrue() {

@@ -42,7 +42,7 @@ func mustWrite(t *testing.T, f *testFlight, p []byte) {
 // seat takes one more seat, as Group.Join does.
 func seat(t *testing.T, f *testFlight) {
 	t.Helper()
-	if !f.sit() {
+	if !f.Sit() {
 		t.Fatal("no seat")
 	}
 }
@@ -430,7 +430,7 @@ func TestTheLeaderIsCalledOffOnlyWhenItsWorkIsOfNoUse(t *testing.T) {
 		if err := fl.Write([]byte("x"), false); errors.Is(err, ErrAbandoned) != want {
 			t.Errorf("abandon %v, %q: then Write gives %v", abandon, steps, err)
 		}
-		if want && fl.sit() {
+		if want && fl.Sit() {
 			t.Errorf("abandon %v, %q: somebody sat down after that", abandon, steps)
 		}
 	}

@@ -20,7 +20,7 @@ type Group[K comparable, H, V any] struct {
 func (g *Group[K, H, V]) Join(key K, open func() *Flight[H, V]) (f *Flight[H, V], leader bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if f := g.flights[key]; f != nil && f.sit() {
+	if f := g.flights[key]; f != nil && f.Sit() {
 		return f, false
 	}
 	if g.flights == nil {
@@ -36,7 +36,7 @@ func (g *Group[K, H, V]) Join(key K, open func() *Flight[H, V]) (f *Flight[H, V]
 func (g *Group[K, H, V]) Find(key K) *Flight[H, V] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if f := g.flights[key]; f != nil && f.sit() {
+	if f := g.flights[key]; f != nil && f.Sit() {
 		return f
 	}
 	return nil

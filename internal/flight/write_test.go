@@ -151,7 +151,7 @@ func fullFlight(t *testing.T, want []byte) (*testFlight, *spool.Store, <-chan er
 	if n := f.Size(); n != 1000 || !f.Sealed() {
 		t.Fatalf("%d bytes came, sealed: %v; want 1000 and a seal", n, f.Sealed())
 	}
-	if f.sit() {
+	if f.Sit() {
 		t.Fatal("a sealed flight admits another reader")
 	}
 	return f, st, end
