@@ -34,3 +34,23 @@ func (b *ByNamespace) Put(ctx context.Context, key cachekey.Key, e *Entry) error
 func (b *ByNamespace) Delete(ctx context.Context, key cachekey.Key) error {
 	return b.store(key).Delete(ctx, key)
 }
+
+// FillsByNamespace sends each key to the Fills of its namespace, and all others
+// to Default. Where there is none, everybody fetches for himself. Its fields
+// must not change while it is in use.
+type FillsByNamespace struct {
+	Default Fills // may be nil
+	Fills   map[string]Fills
+}
+
+// Claim implements Fills.
+func (b *FillsByNamespace) Claim(ctx context.Context, key cachekey.Key, seen string, answer Answer) (Claim, error) {
+	f, ok := b.Fills[key.Namespace]
+	if !ok {
+		f = b.Default
+	}
+	if f == nil {
+		return Claim{}, nil
+	}
+	return f.Claim(ctx, key, seen, answer)
+}

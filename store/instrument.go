@@ -18,8 +18,8 @@ const inProcess = "memory"
 // Instrument wraps s so that its operations are counted in
 // jaegis_store_operations_total{store,op,result} and, unless name is "memory",
 // timed in jaegis_store_operation_seconds{store,op}. op is get, put or delete;
-// result is hit or miss (get), ok (put, delete), too_large (put), or error.
-// Stores of different names may share one registerer.
+// result is hit or miss (get), ok (put, delete), too_large or fenced (put), or
+// error. Stores of different names may share one registerer.
 func Instrument(s Store, name string, reg prometheus.Registerer) (Store, error) {
 	counts, err := register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "jaegis_store_operations_total",
@@ -41,6 +41,7 @@ func Instrument(s Store, name string, reg prometheus.Registerer) (Store, error) 
 			ok:       counts.WithLabelValues(name, op, ok),
 			miss:     counts.WithLabelValues(name, op, "error"),
 			tooLarge: counts.WithLabelValues(name, op, "error"),
+			fenced:   counts.WithLabelValues(name, op, "error"),
 			failed:   counts.WithLabelValues(name, op, "error"),
 		}
 		if name != inProcess {
@@ -51,6 +52,9 @@ func Instrument(s Store, name string, reg prometheus.Registerer) (Store, error) 
 	i := &instrumented{store: s, get: op("get", "hit"), put: op("put", "ok"), delete: op("delete", "ok")}
 	i.get.miss = counts.WithLabelValues(name, "get", "miss")
 	i.put.tooLarge = counts.WithLabelValues(name, "put", "too_large")
+	if name != inProcess {
+		i.put.fenced = counts.WithLabelValues(name, "put", "fenced")
+	}
 	return i, nil
 }
 
@@ -71,8 +75,8 @@ func register[C prometheus.Collector](reg prometheus.Registerer, c C) (C, error)
 
 // operation is one kind of call on one store, with its counters already chosen.
 type operation struct {
-	ok, miss, tooLarge, failed prometheus.Counter
-	seconds                    prometheus.Observer // nil: not timed
+	ok, miss, tooLarge, fenced, failed prometheus.Counter
+	seconds                            prometheus.Observer // nil: not timed
 }
 
 func (o *operation) start() time.Time {
@@ -93,6 +97,8 @@ func (o *operation) end(start time.Time, err error) {
 		o.miss.Inc()
 	case errors.Is(err, ErrTooLarge):
 		o.tooLarge.Inc()
+	case errors.Is(err, ErrFenced):
+		o.fenced.Inc()
 	default:
 		o.failed.Inc()
 	}

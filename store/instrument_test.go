@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -49,18 +50,20 @@ func TestOperationsAreCountedByStoreKindAndResult(t *testing.T) {
 	_, _ = far.Get(ctx, key)
 	_ = far.Put(ctx, key, storetest.Entry(time.Now(), nil))
 	_ = far.Delete(ctx, key)
+	broken.err = fmt.Errorf("put: %w", store.ErrFenced)
+	_ = far.Put(ctx, key, storetest.Entry(time.Now(), nil))
 	want := map[string]float64{
 		"memory get hit": 2, "memory get miss": 1, "memory get error": 0,
 		"memory put ok": 1, "memory put too_large": 1, "memory put error": 0,
 		"memory delete ok": 1, "memory delete error": 0,
 		"redis get hit": 0, "redis get miss": 0, "redis get error": 1,
-		"redis put ok": 0, "redis put too_large": 0, "redis put error": 1,
+		"redis put ok": 0, "redis put too_large": 0, "redis put fenced": 1, "redis put error": 1,
 		"redis delete ok": 1, "redis delete error": 1,
 	}
 	if got := gather(t, reg, "jaegis_store_operations_total"); !maps.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
-	want = map[string]float64{"redis get": 1, "redis put": 1, "redis delete": 2}
+	want = map[string]float64{"redis get": 1, "redis put": 2, "redis delete": 2}
 	if got := gather(t, reg, "jaegis_store_operation_seconds"); !maps.Equal(got, want) {
 		t.Errorf("timed %v; want %v", got, want)
 	}

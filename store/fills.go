@@ -1,0 +1,120 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"jaegis-proxy/cachekey"
+)
+
+// Fills lets the nodes that share a store fetch an answer once for all of them.
+// One holds the lease of the answer's key and fetches; others follow what it
+// brings as it comes. It is safe for concurrent use.
+type Fills interface {
+	// Claim asks who is to fetch the answer to a key. It may wait for a word of
+	// another node, and until one that is dead is known to be; it does not wait
+	// for an answer. seen is the last Landed for this key that the caller has
+	// looked again for; answer is what the caller fetches when it gets the
+	// lease. An error says that nobody could be asked.
+	Claim(ctx context.Context, key cachekey.Key, seen string, answer Answer) (Claim, error)
+}
+
+// Claim says who fetches. With none of the three set it is the caller, for
+// itself alone.
+type Claim struct {
+	// Lease is set when it is the caller, for all.
+	Lease Lease
+
+	// Follow is set when it is another node, and Age says how long before the
+	// call of Claim that node was asked for the answer, at most: by the clocks
+	// of both, of which neither is compared with the other.
+	Follow Pieces
+	Age    time.Duration
+
+	// Landed is set when what another node fetched has come into the store a
+	// moment ago, perhaps after the caller looked there.
+	Landed string
+}
+
+// Lease is the right, and the duty, to fetch an answer for all nodes. It is
+// kept up until its release, and lost when that cannot be done.
+type Lease interface {
+	// Fence gives a context for writes of the answer: a store that all nodes
+	// share refuses them, with ErrFenced, once the lease is lost.
+	Fence(ctx context.Context) context.Context
+
+	// Release ends it. landed says that the answer is in the store. It must be
+	// called once, and waits for no more than one round trip.
+	Release(landed bool)
+}
+
+// Answer is what the holder of a lease fetches, for those who follow. Its
+// methods are called by one goroutine at a time.
+type Answer interface {
+	// Admit says whether one more node may follow, and how long ago the answer
+	// was asked for.
+	Admit() (age time.Duration, ok bool)
+
+	// Pieces gives the answer from its beginning. It is called once, after the
+	// first Admit that said yes; its pieces end early with ctx.
+	Pieces(ctx context.Context) Pieces
+}
+
+// Pieces are an answer as it comes. They are for one goroutine.
+type Pieces interface {
+	// Next waits for the next piece, which is good until the following call.
+	// After the last one, and when it cannot go on, it gives an error.
+	Next() (Piece, error)
+	Close()
+}
+
+// Piece is a part of an answer on its way from one node to others.
+type Piece struct {
+	Kind PieceKind
+	Data []byte // what it means is between the nodes
+}
+
+// PieceKind says what a piece is.
+type PieceKind byte
+
+// The kinds. An answer is a head, a body and an end, or what comes instead.
+const (
+	PieceHead  PieceKind = 'h'
+	PieceBody  PieceKind = 'b'
+	PieceEnd   PieceKind = 'e' // it is whole
+	PieceFail  PieceKind = 'f' // it is cut, or there is none
+	PieceAgain PieceKind = 'a' // there is none for those who follow: they are to claim again
+)
+
+// Last says whether nothing comes after a piece of this kind.
+func (k PieceKind) Last() bool { return k != PieceHead && k != PieceBody }
+
+var (
+	// ErrHolderGone is what Pieces of another node end with when that has lost
+	// its lease without an end, or has more sent than is kept for followers.
+	ErrHolderGone = errors.New("the node that fetches the answer is gone")
+
+	// ErrFenced is what Put returns when the lease under which it was called is
+	// lost: another node may have stored a newer answer.
+	ErrFenced = errors.New("the lease has passed on")
+)
+
+// Fence names the lease under which something is written.
+type Fence struct {
+	Key   cachekey.Key // that of the lease
+	Token string       // of its holder
+}
+
+type fenceKey struct{}
+
+// WithFence gives a context for writes under a lease.
+func WithFence(ctx context.Context, f Fence) context.Context {
+	return context.WithValue(ctx, fenceKey{}, f)
+}
+
+// FenceOf gives the lease under which a write is made; false without one.
+func FenceOf(ctx context.Context) (Fence, bool) {
+	f, ok := ctx.Value(fenceKey{}).(Fence)
+	return f, ok
+}
