@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"jaegis-proxy/cachekey"
+	"jaegis-proxy/policy"
 )
 
 // Tiered puts a Near store (fast, of this process) in front of a Far one
@@ -30,8 +31,9 @@ import (
 //	8 is not 6: no promotion
 //
 // Had the Get promoted before "count 8", that second step takes the entry out
-// of Near again. Changes made by other processes are not seen here: Near keeps
-// what it has until it expires or is deleted.
+// of Near again. Changes made by other processes are not seen here while what
+// Near has is fresh. Once it is stale Far is asked too, where another process
+// may have put a newer entry.
 type Tiered struct {
 	Near, Far Store
 
@@ -51,21 +53,25 @@ func (t *Tiered) shard(key cachekey.Key) *shard {
 	return &t.shards[key.Digest[0]%byte(len(t.shards))]
 }
 
-// Get asks Near, then Far. When Near has nothing and Far fails, the error is
-// Far's: an outage, which the caller treats as a miss but can tell from one.
+// Get asks Near and, where that has nothing fresh, Far. When Near has nothing
+// and Far fails, the error is Far's: an outage, which the caller treats as a
+// miss but can tell from one.
 func (t *Tiered) Get(ctx context.Context, key cachekey.Key) (*Entry, error) {
-	e, nearErr := t.Near.Get(ctx, key)
-	if nearErr == nil {
-		return e, nil
+	near, nearErr := t.Near.Get(ctx, key)
+	if nearErr == nil && near.Lifetime.At(t.now()) == policy.Fresh {
+		return near, nil
 	}
 	s := t.shard(key)
 	before := s.count()
 	e, err := t.Far.Get(ctx, key)
+	if err == nil && !t.now().Before(e.Lifetime.Expiry()) {
+		err = ErrNotFound
+	}
+	if nearErr == nil && (err != nil || !e.Lifetime.StoredAt.After(near.Lifetime.StoredAt)) {
+		return near, nil
+	}
 	if err != nil {
 		return nil, outage(nearErr, err)
-	}
-	if t.expired(e) {
-		return nil, outage(nearErr, ErrNotFound)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,8 +83,8 @@ func (t *Tiered) Get(ctx context.Context, key cachekey.Key) (*Entry, error) {
 }
 
 // Put stores e in both. What Near refuses it must not keep an older version of
-// either. ErrTooLarge means that neither holds e; too large for Near alone is
-// no error.
+// either, and what Far refuses for a lost lease Near must not keep at all.
+// ErrTooLarge means that neither holds e; too large for Near alone is no error.
 func (t *Tiered) Put(ctx context.Context, key cachekey.Key, e *Entry) error {
 	s := t.shard(key)
 	nearCtx := context.WithoutCancel(ctx) // what is begun in Near is brought to its end
@@ -87,7 +93,7 @@ func (t *Tiered) Put(ctx context.Context, key cachekey.Key, e *Entry) error {
 	// If Near did not take it, Near may have an older version: from before, or
 	// promoted by a Get while Far still had that.
 	again := s.change(func() error {
-		if nearErr == nil {
+		if nearErr == nil && !errors.Is(farErr, ErrFenced) {
 			return nil
 		}
 		return t.Near.Delete(nearCtx, key)
@@ -115,12 +121,11 @@ func (t *Tiered) Drop(ctx context.Context, key cachekey.Key) error {
 	return t.shard(key).change(func() error { return t.Near.Delete(ctx, key) })
 }
 
-func (t *Tiered) expired(e *Entry) bool {
-	now := t.Now
-	if now == nil {
-		now = time.Now
+func (t *Tiered) now() time.Time {
+	if t.Now == nil {
+		return time.Now()
 	}
-	return !now().Before(e.Lifetime.Expiry())
+	return t.Now()
 }
 
 func (s *shard) count() uint64 {

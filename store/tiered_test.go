@@ -144,6 +144,44 @@ func TestTieredDoesNotUseAnEntryThatIsOver(t *testing.T) {
 	}
 }
 
+// Another process may have refreshed what is stale here.
+func TestTieredLooksFarAwayForNewerThanWhatIsStale(t *testing.T) {
+	f := func(what string, want uint64, do func(s *tiers, key cachekey.Key)) {
+		t.Helper()
+		s, key := newTiers(t, roomy, roomy), storetest.Key("k")
+		e := s.entry(key, 1, 100)
+		e.Lifetime.StaleWhileRevalidate = time.Hour
+		must(t, s.Put(t.Context(), key, e))
+		do(s, key)
+		if v := version(t, s, key); v != want {
+			t.Errorf("%s: version %d, want %d", what, v, want)
+		}
+	}
+	f("fresh, whatever far has", 1, func(s *tiers, key cachekey.Key) { must(t, s.far.Put(t.Context(), key, s.entry(key, 2, 100))) })
+	f("stale, and newer far away", 2, func(s *tiers, key cachekey.Key) {
+		s.clock.Advance(time.Hour)
+		must(t, s.far.Put(t.Context(), key, s.entry(key, 2, 100)))
+		if version(t, s, key) != version(t, s.near, key) {
+			t.Error("it was not promoted")
+		}
+	})
+	f("stale, and the same far away", 1, func(s *tiers, key cachekey.Key) { s.clock.Advance(time.Hour) })
+	f("stale, and older far away", 1, func(s *tiers, key cachekey.Key) {
+		old := s.entry(key, 2, 100)
+		old.Lifetime.StoredAt, old.Lifetime.StaleWhileRevalidate = old.Lifetime.StoredAt.Add(-time.Minute), 2*time.Hour
+		must(t, s.far.Put(t.Context(), key, old))
+		s.clock.Advance(time.Hour)
+	})
+	f("stale, and nothing far away", 1, func(s *tiers, key cachekey.Key) {
+		s.clock.Advance(time.Hour)
+		must(t, s.far.Delete(t.Context(), key))
+	})
+	f("stale, and far away in trouble", 1, func(s *tiers, _ cachekey.Key) {
+		s.clock.Advance(time.Hour)
+		s.far.err = errors.New("outage")
+	})
+}
+
 func TestTieredReportsAnOutageOnlyWhenNearHasNothing(t *testing.T) {
 	s, key := newTiers(t, roomy, roomy), storetest.Key("k")
 	must(t, s.near.Put(t.Context(), key, s.entry(key, 1, 100)))
