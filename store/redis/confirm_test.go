@@ -60,7 +60,7 @@ func TestPurgeIsAcknowledgedOnceAReplicaHasIt(t *testing.T) {
 	f := func(what string, opts redis.Options, replicas []*storetest.Server) {
 		t.Run(what, func(t *testing.T) {
 			opts.SocketTimeout = 2 * time.Second
-			n := startNodeOn(t, opts, time.Minute).following(t)
+			n := startMemberOn(t, opts, time.Minute).following(t)
 			for _, r := range replicas {
 				if err := r.Pause(); err != nil {
 					t.Fatal(err)
@@ -107,7 +107,7 @@ func TestPurgeOfAClusterWithoutReplicasIsAcknowledged(t *testing.T) {
 	if err := rawClient(t, one).Do(t.Context(), "cluster", "addslotsrange", 0, 16383).Err(); err != nil {
 		t.Fatal(err)
 	}
-	n := startNodeOn(t, redis.Options{Mode: redis.Cluster, Addresses: []string{one.Addr}, Budget: patient}, time.Minute).following(t)
+	n := startMemberOn(t, redis.Options{Mode: redis.Cluster, Addresses: []string{one.Addr}, Budget: patient}, time.Minute).following(t)
 	if err := n.Purge(t.Context(), "tag:a", false); err != nil {
 		t.Error(err)
 	}
@@ -171,7 +171,7 @@ func TestNoPurgeIsLostByAFailover(t *testing.T) {
 	f := func(what string, opts redis.Options, primary func() (*storetest.Server, error), ready func() error) {
 		t.Run(what, func(t *testing.T) {
 			opts.SocketTimeout = 5 * time.Second
-			writer, other := startNodeOn(t, opts, time.Minute).following(t), startNodeOn(t, opts, time.Minute).following(t)
+			writer, other := startMemberOn(t, opts, time.Minute).following(t), startMemberOn(t, opts, time.Minute).following(t)
 			p := startPurger(t, writer)
 			for range 2 {
 				p.await(t, "purges")
@@ -201,7 +201,7 @@ func TestNoPurgeIsLostByAFailover(t *testing.T) {
 				}
 			}
 			t.Logf("%d purges acknowledged, %d not", len(p.acked), p.failed)
-			late := startNodeOn(t, opts, time.Minute).following(t)
+			late := startMemberOn(t, opts, time.Minute).following(t)
 			for tag, before := range p.acked {
 				for who, n := range map[string]*node{"writer": writer, "other": other, "late": late} {
 					until(t, fmt.Sprintf("%s purged for the %s", tag, who), func() bool { return n.judge(before) == store.Purged })

@@ -17,14 +17,14 @@ import (
 
 // rawClient is a client of the test's own, for looking and meddling, with one
 // connection.
-func rawClient(t *testing.T, server *storetest.RedisServer) *goredis.Client {
+func rawClient(t testing.TB, server *storetest.RedisServer) *goredis.Client {
 	t.Helper()
 	c := goredis.NewClient(&goredis.Options{Addr: server.Addr, PoolSize: 1, PipelinePoolSize: -1, Protocol: 2})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-func keysOf(t *testing.T, raw *goredis.Client, pattern string) []string {
+func keysOf(t testing.TB, raw *goredis.Client, pattern string) []string {
 	t.Helper()
 	keys, err := raw.Keys(t.Context(), pattern).Result()
 	if err != nil {

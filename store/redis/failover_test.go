@@ -117,7 +117,7 @@ func TestSentinelFailoverUnderLoad(t *testing.T) {
 		replicas := what == "killed"
 		t.Run(fmt.Sprintf("primary %s, reading replicas %v", what, replicas), func(t *testing.T) {
 			opts.ReadReplicas = replicas
-			tr := startTraffic(t, startNodeOn(t, opts, time.Minute).following(t).redis, namesFor(8))
+			tr := startTraffic(t, startMemberOn(t, opts, time.Minute).following(t).redis, namesFor(8))
 			tr.await(t, failsOverWithin, "traffic")
 			old, err := sentinel.Primary(t.Context())
 			if err != nil {
@@ -157,7 +157,7 @@ func TestClusterFailoverUnderLoad(t *testing.T) {
 		replicas := what == "killed"
 		t.Run(fmt.Sprintf("primary %s, reading replicas %v", what, replicas), func(t *testing.T) {
 			opts.ReadReplicas = replicas
-			tr := startTraffic(t, startNodeOn(t, opts, time.Minute).following(t).redis, namesFor(12))
+			tr := startTraffic(t, startMemberOn(t, opts, time.Minute).following(t).redis, namesFor(12))
 			tr.await(t, failsOverWithin, "traffic")
 			key := storetest.Key(tr.names[0]).String()
 			old, err := cluster.Primary(t.Context(), key)

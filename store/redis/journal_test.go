@@ -16,22 +16,22 @@ import (
 	"jaegis-proxy/store/storetest"
 )
 
-// node is a process that follows the ledger of a Redis.
-type node struct {
+// member is a process that follows the ledger of a Redis.
+type member struct {
 	*store.Ledger
 	redis   *redis.Store
 	deleted chan cachekey.Key
 	missed  chan struct{}
 }
 
-func startNode(t *testing.T, server *storetest.RedisServer, maxDisconnected time.Duration) *node {
+func startMember(t *testing.T, server *storetest.RedisServer, maxDisconnected time.Duration) *member {
 	t.Helper()
-	return startNodeOn(t, redis.Options{URL: server.URL, Budget: patient}, maxDisconnected)
+	return startMemberOn(t, redis.Options{URL: server.URL, Budget: patient}, maxDisconnected)
 }
 
-func startNodeOn(t *testing.T, opts redis.Options, maxDisconnected time.Duration) *node {
+func startMemberOn(t *testing.T, opts redis.Options, maxDisconnected time.Duration) *member {
 	t.Helper()
-	n := &node{redis: open(t, opts), deleted: make(chan cachekey.Key, 100), missed: make(chan struct{}, 10)}
+	n := &member{redis: open(t, opts), deleted: make(chan cachekey.Key, 100), missed: make(chan struct{}, 10)}
 	n.Ledger = store.NewLedger(store.LedgerOptions{
 		Journal: n.redis, MaxDisconnected: maxDisconnected,
 		Deleted: func(k cachekey.Key) { n.deleted <- k },
@@ -41,7 +41,7 @@ func startNodeOn(t *testing.T, opts redis.Options, maxDisconnected time.Duration
 	return n
 }
 
-func (n *node) following(t *testing.T) *node {
+func (n *member) following(t *testing.T) *member {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patient)
 	defer cancel()
@@ -61,19 +61,19 @@ func until(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// fetched is an entry that the node fetches now.
-func (n *node) fetched(tags ...string) *store.Entry {
+// fetched is an entry that the member fetches now.
+func (n *member) fetched(tags ...string) *store.Entry {
 	e := storetest.Entry(time.Now(), []byte("body"))
 	e.Asked, e.Stamp, e.Tags = time.Now(), n.Stamp(), tags
 	return e
 }
 
-func (n *node) judge(e *store.Entry) store.Judgement { return n.Judge(storetest.Key("k"), e) }
+func (n *member) judge(e *store.Entry) store.Judgement { return n.Judge(storetest.Key("k"), e) }
 
 func TestAPurgeReachesEveryNodeAndThoseThatComeLater(t *testing.T) {
 	server := storetest.StartRedis(t)
-	a := startNode(t, server, time.Hour).following(t)
-	b := startNode(t, server, time.Hour).following(t)
+	a := startMember(t, server, time.Hour).following(t)
+	b := startMember(t, server, time.Hour).following(t)
 	x, y := a.fetched(store.LabelTag+"x"), b.fetched(store.LabelTag+"y")
 	if a.judge(x) != store.Good || b.judge(x) != store.Good || a.judge(y) != store.Good {
 		t.Fatal("entries do not count at all")
@@ -89,7 +89,7 @@ func TestAPurgeReachesEveryNodeAndThoseThatComeLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "purged softly", func() bool { return a.judge(y) == store.Soft })
-	c := startNode(t, server, time.Hour).following(t)
+	c := startMember(t, server, time.Hour).following(t)
 	if c.judge(x) != store.Purged || c.judge(y) != store.Soft || c.judge(a.fetched(store.LabelTag+"x")) != store.Good {
 		t.Error("a node that comes later knows other things")
 	}
@@ -97,8 +97,8 @@ func TestAPurgeReachesEveryNodeAndThoseThatComeLater(t *testing.T) {
 
 func TestADeletionReachesOtherNodes(t *testing.T) {
 	server := storetest.StartRedis(t)
-	a := startNode(t, server, time.Hour).following(t)
-	b := startNode(t, server, time.Hour).following(t)
+	a := startMember(t, server, time.Hour).following(t)
+	b := startMember(t, server, time.Hour).following(t)
 	keys := []cachekey.Key{storetest.Key("1"), storetest.Key("2")}
 	for _, key := range keys {
 		if err := a.redis.Delete(t.Context(), key); err != nil {
@@ -115,7 +115,7 @@ func TestADeletionReachesOtherNodes(t *testing.T) {
 		t.Errorf("heard of %v", got)
 	}
 	if len(a.deleted)+len(b.deleted)+len(a.missed)+len(b.missed) != 0 {
-		t.Error("a node heard of its own deletion, or missed one")
+		t.Error("a member heard of its own deletion, or missed one")
 	}
 }
 
@@ -127,15 +127,15 @@ func TestALostLedgerMakesCold(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			server := storetest.StartRedis(t)
 			raw := rawClient(t, server)
-			a := startNode(t, server, time.Hour).following(t)
-			b := startNode(t, server, time.Hour).following(t)
+			a := startMember(t, server, time.Hour).following(t)
+			b := startMember(t, server, time.Hour).following(t)
 			x, y := a.fetched(store.LabelTag+"x"), a.fetched()
 			if err := a.Purge(t.Context(), store.LabelTag+"x", false); err != nil {
 				t.Fatal(err)
 			}
 			until(t, "purged elsewhere", func() bool { return b.judge(x) == store.Purged })
 			lose(t, raw)
-			for _, n := range []*node{a, b} {
+			for _, n := range []*member{a, b} {
 				until(t, "cold", func() bool {
 					if n.judge(x) != store.Purged {
 						t.Fatal("a purged entry came back")
@@ -143,7 +143,7 @@ func TestALostLedgerMakesCold(t *testing.T) {
 					return n.judge(y) == store.Purged
 				})
 			}
-			c := startNode(t, server, time.Hour).following(t)
+			c := startMember(t, server, time.Hour).following(t)
 			if c.judge(x) != store.Purged || c.judge(y) != store.Purged {
 				t.Error("not cold for a node that comes later")
 			}
@@ -175,13 +175,13 @@ func TestALostLedgerMakesCold(t *testing.T) {
 	})
 }
 
-// A node that is cut off uses nothing that was stored before, once a purge may
+// A member that is cut off uses nothing that was stored before, once a purge may
 // have been acknowledged without it, and knows that; what it fetches itself it
 // keeps for as long as a purge may take to reach it.
 func TestANodeThatIsCutOffKnows(t *testing.T) {
 	server := storetest.StartRedis(t)
 	const limit = 2 * time.Second
-	a := startNode(t, server, limit).following(t)
+	a := startMember(t, server, limit).following(t)
 	old := a.fetched()
 	if a.judge(old) != store.Good {
 		t.Fatal("does not count")
@@ -211,7 +211,7 @@ func TestANodeThatIsCutOffKnows(t *testing.T) {
 func TestALedgerStartsWithoutRedis(t *testing.T) {
 	server := storetest.StartRedis(t)
 	server.Kill()
-	a := startNode(t, server, time.Hour)
+	a := startMember(t, server, time.Hour)
 	own := a.fetched()
 	if a.judge(own) != store.Good {
 		t.Error("what it fetches itself does not count")
@@ -228,7 +228,7 @@ func TestALedgerStartsWithoutRedis(t *testing.T) {
 	server.Restart() // empty
 	until(t, "in a new epoch", func() bool {
 		e := a.fetched()
-		return startNode(t, server, time.Hour).following(t).judge(e) == store.Good
+		return startMember(t, server, time.Hour).following(t).judge(e) == store.Good
 	})
 }
 
@@ -236,7 +236,7 @@ func TestALedgerStartsWithoutRedis(t *testing.T) {
 func TestAPurgeTouchesNoEntry(t *testing.T) {
 	server := storetest.StartRedis(t)
 	raw := rawClient(t, server)
-	a := startNode(t, server, time.Hour).following(t)
+	a := startMember(t, server, time.Hour).following(t)
 	for i := range 1000 {
 		putBody(t, a.redis, string(rune('a'+i%26))+time.Duration(i).String(), 20)
 	}

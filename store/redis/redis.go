@@ -25,9 +25,10 @@
 // in braces in its name and lies on one.
 //
 // The user needs GET, GETRANGE, SET, UNLINK, WATCH, UNWATCH, MULTI, EXEC, EVAL,
-// XADD, XRANGE, XREVRANGE and XREAD on jaegis:*, WAIT where there are replicas,
-// and CLUSTER SLOTS, CLUSTER NODES, READONLY, ASKING and COMMAND in a cluster; and
-// nothing else: neither INFO nor CONFIG, KEYS or channels.
+// EVALSHA, XADD, XRANGE, XREVRANGE and XREAD on jaegis:*, WAIT where there are
+// replicas, and CLUSTER SLOTS, CLUSTER NODES, READONLY, ASKING and COMMAND in a
+// cluster; and nothing else: neither INFO nor CONFIG, KEYS or channels. What nodes
+// that fetch for each other need comes on top: see Fills.
 package redis
 
 import (

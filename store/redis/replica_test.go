@@ -55,8 +55,8 @@ func TestReplicasThatAreBehindBringNothingBack(t *testing.T) {
 	replicas := lag(t, sentinel)
 	opts := sentinelOptions(sentinel)
 	opts.ReadReplicas, opts.MaxReplicaLag = true, 5*time.Second
-	n := startNodeOn(t, opts, time.Minute).following(t)
-	other := startNodeOn(t, opts, time.Minute).following(t)
+	n := startMemberOn(t, opts, time.Minute).following(t)
+	other := startMemberOn(t, opts, time.Minute).following(t)
 	guard := func(n *node) *store.Guard { return &store.Guard{Store: n.redis, Ledger: n.Ledger} }
 	key := storetest.Key("k")
 	name := key.String()
@@ -158,7 +158,7 @@ func TestWhatWasDeletedBeforeTheStartIsNotReadFromAReplica(t *testing.T) {
 	sentinel := storetest.StartSentinel(t, storetest.SentinelOptions{DownAfter: time.Minute})
 	replicas := lag(t, sentinel)
 	opts := sentinelOptions(sentinel)
-	first := startNodeOn(t, opts, time.Minute).following(t)
+	first := startMemberOn(t, opts, time.Minute).following(t)
 	raw := to(t, mustPrimary(t, sentinel))
 	values := map[string]string{}
 	for _, name := range []string{"deleted", "there"} {
@@ -179,7 +179,7 @@ func TestWhatWasDeletedBeforeTheStartIsNotReadFromAReplica(t *testing.T) {
 		replicas.have(t, storetest.Key(name).String(), value)
 	}
 	opts.ReadReplicas = true
-	late := startNodeOn(t, opts, time.Minute).following(t)
+	late := startMemberOn(t, opts, time.Minute).following(t)
 	until(t, "a read from a replica", func() bool { return hits(t, late.redis, "there") })
 	if hits(t, late.redis, "deleted") {
 		t.Error("a replica brought back what was deleted")

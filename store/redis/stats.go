@@ -19,10 +19,11 @@ const (
 	opGet op = iota
 	opPut
 	opDelete
+	opFill // all that Fills does
 	opCount
 )
 
-func (o op) String() string { return [...]string{"get", "put", "delete"}[o] }
+func (o op) String() string { return [...]string{"get", "put", "delete", "fill"}[o] }
 
 // Stats counts what a Store has done since it was made. Calls that found the
 // breaker open are Bypassed and nothing else.

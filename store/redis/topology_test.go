@@ -47,7 +47,7 @@ func TestSentinelsAndClustersWithTLS(t *testing.T) {
 		for _, name := range []string{"", storetest.ServerName} {
 			opts.Password, opts.TLS = "secret", certs.Client()
 			opts.TLS.ServerName = name
-			n := startNodeOn(t, opts, time.Minute).following(t)
+			n := startMemberOn(t, opts, time.Minute).following(t)
 			putBody(t, n.redis, what, 3<<20)
 			if err := n.Purge(t.Context(), store.LabelAll, false); err != nil {
 				t.Errorf("%s: %v", what, err)

@@ -1,0 +1,268 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"jaegis-proxy/cachekey"
+	"jaegis-proxy/store"
+)
+
+// Fills is a store.Fills in the Redis of a Store, with whose breaker it leaves
+// a Redis alone that fails. It is safe for concurrent use.
+//
+// # What is in Redis
+//
+// All names of one key lie in one slot of a cluster, that of its entry. NAME is
+// what the entry goes by, NODE a process, TOKEN an attempt to fetch.
+//
+//	jaegis:fill:{NAME}              the lease: the token of its holder or, for a while
+//	                                after the answer has been stored, "done:" and that
+//	jaegis:fill:{NAME}:TOKEN        the stream: the answer as it comes, if anybody follows
+//	jaegis:fill:{NAME}:TOKEN:NONCE  what the holder answers to one who knocks
+//	jaegis:fill:{NAME}:by:DIGEST    who is about to write this entry, under another key's lease
+//	jaegis:fill:@NODE               the door: who wants to follow knocks here
+//
+// # How it goes
+//
+//	claim    take the lease, or learn who holds it
+//	knock    at the holder's door, and wait for its answer: whether one may follow
+//	publish  the holder, once somebody follows: what has come so far, then live
+//	follow   read the stream, each item as it is added
+//	release  the holder, when the answer is in the store or will not be
+//
+// A lease that is not kept up runs out: followers who hear nothing look whether
+// it is there. So an answer that nobody follows costs one round trip before it
+// is asked for and one after it was stored, and nothing of it is in a stream.
+//
+// The user needs SET, GET, DEL, PEXPIRE, RPUSH, BLPOP, XADD, XREAD, XTRIM,
+// MULTI, EXEC, EVAL and EVALSHA on jaegis:*.
+type Fills struct {
+	s        *Store
+	node     string
+	maxBytes int64
+	talk     goredis.UniversalClient // for all that is answered at once
+	blocked  goredis.UniversalClient // for the door and for followers
+	slots    chan struct{}           // one for each follower that there may be
+	sealing  sealing
+	counts   fillCounts
+
+	ctx     context.Context // of the heart, the door and the publishers
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	begun   chan struct{} // wakes the heart; holds one
+	refused atomic.Bool   // that the user may not do this has been logged
+
+	mu     sync.Mutex
+	leases map[string]*lease // held, or being asked for, by token
+}
+
+// FillOptions bound a Fills.
+type FillOptions struct {
+	// MaxBytes bounds what is kept of one answer for followers, who may be that
+	// far behind; 16 MiB if not positive.
+	MaxBytes int64
+
+	// MaxConnections bounds the connections together, which come on top of those
+	// of the Store: talkers for what is answered at once, one for the door, and
+	// one for each answer of another node that is followed. 64 if not positive;
+	// fewer than talkers+2 count as that.
+	MaxConnections int
+}
+
+const (
+	talkers = 8
+
+	// leaseTime is how long a lease lasts that is not renewed, and beat how often
+	// it is. A follower that hears nothing for quietTime looks whether
+	// it is there. So a lease passes on within leaseTime and quietTime together.
+	leaseTime = 1200 * time.Millisecond
+	beat      = 300 * time.Millisecond
+	quietTime = 250 * time.Millisecond
+
+	// streamTime is how long a stream stays that nothing is added to and nobody
+	// keeps up; landedTime how long it is remembered that an answer was stored,
+	// for nodes that looked just before.
+	streamTime = 5 * time.Second
+	landedTime = 5 * time.Second
+
+	// maxTries bounds how often one Claim meets a holder that is gone.
+	maxTries = 5
+)
+
+// NewFills makes it, for nodes that share s's Redis. It holds connections and
+// goroutines until Close, which comes before that of s.
+func NewFills(s *Store, o FillOptions) (*Fills, error) {
+	if o.MaxBytes <= 0 {
+		o.MaxBytes = 16 << 20
+	}
+	if o.MaxConnections <= 0 {
+		o.MaxConnections = 64
+	}
+	followers := max(1, o.MaxConnections-talkers-1)
+	f := &Fills{
+		s: s, node: randomHex(8), maxBytes: o.MaxBytes, sealing: plainly{}, slots: make(chan struct{}, followers),
+		begun: make(chan struct{}, 1), leases: map[string]*lease{},
+	}
+	if s.sealer.on() {
+		f.sealing = encrypted{s.sealer}
+	}
+	var err error
+	if f.talk, f.blocked, err = fillClients(s.opts, followers+1); err != nil {
+		return nil, err
+	}
+	f.ctx, f.stop = context.WithCancel(context.Background())
+	f.running.Go(f.heart)
+	f.running.Go(f.door)
+	return f, nil
+}
+
+// fillClients makes the two clients.
+func fillClients(opts Options, blocked int) (goredis.UniversalClient, goredis.UniversalClient, error) {
+	base, err := clientOptions(opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	base.MaxRetries = -1
+	base.PipelinePoolSize = -1
+	base.ReadTimeout, base.WriteTimeout = patience(opts), patience(opts)
+	base.PoolTimeout = opts.Budget / 2
+	talk, block := *base, *base
+	talk.PoolSize, block.PoolSize = talkers, blocked
+	block.ReadTimeout = doorTime + patience(opts) // each call has its own, in its context
+	return goredis.NewClient(&talk), goredis.NewClient(&block), nil
+}
+
+// patience is how long Redis may take for what no request waits for.
+func patience(opts Options) time.Duration { return max(4*opts.Budget, 200*time.Millisecond) }
+
+// randomHex gives that many random bytes as text.
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// Close ends the goroutines and connections. Leases that are held run out, and
+// who follows gets an error.
+func (f *Fills) Close() error {
+	f.stop()
+	err := errors.Join(f.talk.Close(), f.blocked.Close())
+	f.running.Wait()
+	return err
+}
+
+// Claim implements store.Fills. It takes no longer than the budget, unless it
+// waits for a holder's answer.
+func (f *Fills) Claim(ctx context.Context, key cachekey.Key, seen string, answer store.Answer) (store.Claim, error) {
+	over := "" // a holder that is known to be none any more
+	for range maxTries {
+		l := f.newLease(key, answer)
+		holder, err := f.take(ctx, l, seen, over)
+		switch {
+		case err != nil:
+			f.counts.failed.Add(1)
+			return store.Claim{}, err
+		case holder == "":
+			f.counts.led.Add(1)
+			return store.Claim{Lease: l}, nil
+		case strings.HasPrefix(holder, landedMark):
+			f.counts.landed.Add(1)
+			return store.Claim{Landed: holder}, nil
+		}
+		claim, err := f.join(ctx, key, holder)
+		if !errors.Is(err, store.ErrHolderGone) {
+			return claim, err
+		}
+		over = holder
+	}
+	f.counts.alone.Add(1)
+	return store.Claim{}, nil
+}
+
+// take takes the lease for l, or says who holds it.
+func (f *Fills) take(ctx context.Context, l *lease, seen, over string) (holder string, err error) {
+	f.enter(l) // before others can know of it
+	before := time.Now()
+	err = f.call(ctx, f.s.opts.Budget, func(ctx context.Context) error {
+		holder, err = claimScript.Run(ctx, f.talk, []string{l.name}, l.token, leaseTime.Milliseconds(), seen, over).Text()
+		if errors.Is(err, goredis.Nil) {
+			return nil
+		}
+		return err
+	})
+	if err != nil || holder != "" {
+		f.leave(l)
+		f.endPublishing(l) // Redis may have given it to us and not been able to say so
+		return holder, err
+	}
+	f.mark(l, before)
+	select {
+	case f.begun <- struct{}{}:
+	default:
+	}
+	return "", nil
+}
+
+// claimScript takes a lease that nobody holds, or one of those named.
+var claimScript = goredis.NewScript(`
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[3] and holder ~= ARGV[4] then return holder end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return false`)
+
+// call lets one call through to Redis, in the time given, and tells the breaker
+// how it went. It does not end with ctx: a call given up in the middle leaves a
+// connection to be thrown away.
+func (f *Fills) call(ctx context.Context, limit time.Duration, do func(context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	pass, err := f.s.begin(opFill)
+	if err != nil {
+		return err
+	}
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	if err = do(bounded); err != nil && f.ctx.Err() != nil {
+		return goredis.ErrClosed // that says nothing of Redis
+	}
+	if isRefusal(err) && !f.refused.Swap(true) {
+		f.s.opts.Logger.Warn("redis refuses what sharing fetches with other nodes needs: this node may fetch what another is fetching", "error", err)
+	}
+	return f.s.end(opFill, pass, err)
+}
+
+// pop takes from a list, and waits for there to be something; it gives nothing
+// when the time is over. (The library's own BLPop waits for a second at least.)
+func (f *Fills) pop(ctx context.Context, limit time.Duration, list string) (string, error) {
+	got, err := f.blocked.Do(ctx, "blpop", list, strconv.FormatFloat(limit.Seconds(), 'f', 3, 64)).StringSlice()
+	if errors.Is(err, goredis.Nil) || err == nil && len(got) != 2 {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return got[1], nil
+}
+
+// pause waits, and says whether to go on.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

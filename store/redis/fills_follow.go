@@ -1,0 +1,201 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"jaegis-proxy/cachekey"
+	"jaegis-proxy/store"
+)
+
+// maxKnocks bounds how often one knocks at the door of a holder that keeps its
+// lease up and does not answer.
+const maxKnocks = 8
+
+// join asks the holder whether one may follow. The error is ErrHolderGone when
+// there is no such holder any more.
+func (f *Fills) join(ctx context.Context, key cachekey.Key, holder string) (store.Claim, error) {
+	node, ok := nodeOf(holder)
+	if !ok || node == f.node { // what this node fetches itself, and cannot be joined here, is for nobody
+		f.counts.alone.Add(1)
+		return store.Claim{}, nil
+	}
+	select {
+	case f.slots <- struct{}{}:
+	default:
+		f.counts.busy.Add(1)
+		return store.Claim{}, nil
+	}
+	w := &follower{f: f, ctx: ctx, lease: leaseName(key.String()), token: holder, heard: time.Now()}
+	age, may, err := w.knock(node)
+	switch {
+	case err != nil:
+		if !errors.Is(err, store.ErrHolderGone) {
+			f.counts.failed.Add(1)
+		}
+	case !may:
+		f.counts.alone.Add(1)
+	default:
+		f.counts.followed.Add(1)
+		return store.Claim{Follow: w, Age: age}, nil
+	}
+	w.Close()
+	return store.Claim{}, err
+}
+
+// follower is another node's answer as it comes: store.Pieces.
+type follower struct {
+	f      *Fills
+	ctx    context.Context
+	lease  string
+	token  string
+	heard  time.Time // the last sign that the holder is alive
+	last   uint64    // number of the item that was given last
+	items  []goredis.XMessage
+	begun  bool // a piece has been given
+	ended  bool // the last one has
+	closed bool
+}
+
+// Close gives up the connection.
+func (w *follower) Close() {
+	if !w.closed {
+		w.closed = true
+		<-w.f.slots
+	}
+}
+
+// knock asks the holder, and waits for its answer for as long as it keeps its
+// lease up.
+func (w *follower) knock(node string) (age time.Duration, may bool, err error) {
+	nonce := randomHex(8)
+	for range maxKnocks {
+		if err := w.f.push(w.ctx, w.f.s.opts.Budget, doorName(node), w.token+" "+nonce+" "+w.lease); err != nil {
+			return 0, false, err
+		}
+		reply, err := w.reply(nonce)
+		switch ms, yes := strings.CutPrefix(reply, replyYes); {
+		case err != nil:
+			return 0, false, err
+		case reply == replyGone:
+			return 0, false, store.ErrHolderGone
+		case reply == replyNo:
+			return 0, false, nil
+		case yes:
+			n, err := strconv.ParseInt(ms, 10, 64)
+			w.heard = time.Now()
+			return time.Duration(n) * time.Millisecond, err == nil && n >= 0, nil
+		}
+		if err := w.look(); err != nil {
+			return 0, false, err
+		}
+	}
+	return 0, false, nil
+}
+
+// reply waits for the answer to a knock; it is empty when there is none yet.
+func (w *follower) reply(nonce string) (reply string, err error) {
+	err = w.wait(func(ctx context.Context) error {
+		reply, err = w.f.pop(ctx, quietTime, streamName(w.lease, w.token)+":"+nonce)
+		return err
+	})
+	return reply, err
+}
+
+// wait lets a call through that Redis answers within quietTime. What
+// the library itself allows a blocking call is ten seconds more.
+func (w *follower) wait(do func(context.Context) error) error {
+	return w.f.call(w.ctx, quietTime+patience(w.f.s.opts), do)
+}
+
+// look looks whether the holder has its lease; the error is ErrHolderGone when
+// it has not. When its answer has landed it may still be publishing.
+func (w *follower) look() error {
+	var holder string
+	err := w.f.call(w.ctx, patience(w.f.s.opts), func(ctx context.Context) (err error) {
+		holder, err = w.f.talk.Get(ctx, w.lease).Result()
+		if errors.Is(err, goredis.Nil) {
+			return nil
+		}
+		return err
+	})
+	if err == nil && strings.TrimPrefix(holder, landedMark) != w.token {
+		w.f.counts.passed.Add(1)
+		return store.ErrHolderGone
+	}
+	return err
+}
+
+// Next implements store.Pieces. Until it has given a piece it gives up when
+// Redis does not answer; afterwards it tries again for as long as a lease lasts.
+func (w *follower) Next() (store.Piece, error) {
+	if w.ended {
+		return store.Piece{}, store.ErrHolderGone
+	}
+	for len(w.items) == 0 {
+		if err := w.read(); err != nil {
+			return store.Piece{}, err
+		}
+	}
+	item := w.items[0]
+	w.items = w.items[1:]
+	w.last++
+	if item.ID != itemID(w.last) { // more came than is kept
+		return store.Piece{}, store.ErrHolderGone
+	}
+	sealed, ok := item.Values[itemField].(string)
+	if !ok {
+		return store.Piece{}, errItem
+	}
+	piece, err := w.f.openItem(w.stream(), w.last, []byte(sealed))
+	if err != nil {
+		return store.Piece{}, err
+	}
+	w.begun, w.ended = true, piece.Kind.Last()
+	return piece, nil
+}
+
+func (w *follower) stream() string { return streamName(w.lease, w.token) }
+
+// itemsAtOnce bounds what is read in one go.
+const itemsAtOnce = 16
+
+// read waits for items. When there are none for a while it looks whether the
+// holder is alive.
+func (w *follower) read() error {
+	err := w.wait(func(ctx context.Context) error {
+		got, err := w.f.blocked.XRead(ctx, &goredis.XReadArgs{
+			Streams: []string{w.stream(), itemID(w.last)}, Count: itemsAtOnce, Block: quietTime,
+		}).Result()
+		if errors.Is(err, goredis.Nil) {
+			return nil
+		}
+		if err == nil && len(got) == 1 {
+			w.items = got[0].Messages
+		}
+		return err
+	})
+	if err == nil && len(w.items) == 0 {
+		err = w.look()
+	}
+	switch {
+	case err == nil:
+		w.heard = time.Now()
+		return nil
+	case errors.Is(err, store.ErrHolderGone):
+		return err
+	case w.ctx.Err() != nil:
+		return context.Cause(w.ctx)
+	case !w.begun:
+		return w.look() // late, on a busy machine, is not away
+	case time.Since(w.heard) > leaseTime:
+		return err
+	}
+	pause(w.ctx, minPause)
+	return nil
+}
