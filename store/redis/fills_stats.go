@@ -16,6 +16,7 @@ type FillStats struct {
 
 	Passed int64 // holders that were found to be gone by who wanted to follow
 	Lost   int64 // leases that this node lost
+	Fenced int64 // writes that were refused because their lease was lost
 }
 
 type fillCounts struct {
@@ -29,5 +30,6 @@ func (f *Fills) Stats() FillStats {
 		Held: len(f.held()),
 		Led:  c.led.Load(), Followed: c.followed.Load(), Landed: c.landed.Load(), Alone: c.alone.Load(),
 		Busy: c.busy.Load(), Failed: c.failed.Load(), Passed: c.passed.Load(), Lost: c.lost.Load(),
+		Fenced: f.s.counts.fenced.Load(),
 	}
 }

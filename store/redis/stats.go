@@ -44,6 +44,7 @@ type counts struct {
 	calls, errors                  [opCount]atomic.Int64
 	hits, misses                   atomic.Int64
 	refused, busy, corrupt, bypass atomic.Int64
+	fenced                         atomic.Int64
 	read, written, opens           atomic.Int64
 }
 
@@ -108,6 +109,9 @@ func (s *Store) end(o op, err error) error {
 	case errors.Is(err, store.ErrNotFound):
 		c.misses.Add(1)
 		return store.ErrNotFound
+	case errors.Is(err, store.ErrFenced):
+		c.fenced.Add(1)
+		return err
 	}
 	c.errors[o].Add(1)
 	switch {

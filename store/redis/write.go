@@ -37,6 +37,12 @@ func (s *Store) write(ctx context.Context, key cachekey.Key, e *store.Entry, ttl
 // names its chunks any more: they need not wait for their expiry. A reader in
 // the midst of them finds the new value.
 func (s *Store) replace(ctx context.Context, name string, value []byte, ttl time.Duration) error {
+	f, fenced := store.FenceOf(ctx)
+	if lease := leaseName(f.Key.String()); fenced && f.Key.String() != name {
+		return s.replaceApart(ctx, lease, f.Token, name, value, ttl)
+	} else if fenced {
+		return s.setIf(ctx, lease, f.Token, name, value, ttl)
+	}
 	var old *goredis.StringCmd
 	err := s.on(ctx, name, true, func(n *node) error {
 		pipe := n.bulk.Pipeline()
