@@ -222,8 +222,8 @@ func (j *joiners) end() map[string]int {
 // account counts what the answer cost and, unless it was a failure, what it
 // saved those who joined.
 func (l *leader) account(failed bool) {
-	took := l.p.now().Sub(l.started)
-	u := l.usage()
+	l.took = l.p.now().Sub(l.started)
+	took, u := l.took, l.usage()
 	if l.why != fetchPass || u != (store.Usage{}) {
 		l.p.savings.spent(l.route.Name, l.tenant, u, took)
 	}

@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"jaegis-proxy/internal/spool"
 )
@@ -137,6 +138,20 @@ func (c *call) takeBody() Body {
 	b := c.body
 	c.pooled, c.body = nil, Body{}
 	return b
+}
+
+// lendBody hands the body over to an upstream request and keeps it, in case that
+// it is needed for another.
+func (c *call) lendBody() Body {
+	c.pooled = nil // the request may outlive the call
+	if c.body.spool != nil {
+		if c.body.holders == nil {
+			c.body.holders = new(atomic.Int32)
+			c.body.holders.Store(1)
+		}
+		c.body.holders.Add(1)
+	}
+	return c.body
 }
 
 // Buffers are pooled by size, in powers of two from 1 KiB.

@@ -34,6 +34,9 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 		f.Leave()
 		return p.lookup(c)
 	}
+	if err == nil && head.relayed && o == Miss { // it was fetched for somebody else after all
+		o = Joined
+	}
 	if (err != nil || c.failed(&head)) && c.fallback == nil && c.route.Variants > 1 && o != Bypass && o != Pass {
 		c.fallback = p.another(c, policy.StaleOnError)
 	}

@@ -51,7 +51,7 @@ func (l *leader) entry(head *answerHead) (*store.Entry, error) {
 func (p *Proxy) keep(l *leader, head *answerHead, e *store.Entry) {
 	if !p.o.Writes.Submit(e.Size(), func(ctx context.Context) {
 		defer l.land()
-		p.write(ctx, l, head, p.compress(e))
+		l.isStored = p.write(ctx, l, head, p.compress(e))
 	}) {
 		p.metrics.notStored(l.route, "queue-full")
 		l.land()
@@ -60,18 +60,22 @@ func (p *Proxy) keep(l *leader, head *answerHead, e *store.Entry) {
 
 // write puts the entry where its Vary says, and a signpost there if need be.
 // The signpost goes last: it never points to nothing that was not tried. What
-// was made untrue meanwhile is taken out again.
-func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store.Entry) {
+// was made untrue meanwhile is taken out again. With a lease, all of it is
+// refused once that is lost. It says whether the answer is there.
+func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store.Entry) bool {
 	e, ok := l.group(ctx, e)
 	if !ok || l.outdated() {
-		return
+		return false
+	}
+	if l.lease != nil {
+		ctx = l.lease.Fence(ctx)
 	}
 	if p.o.Ledger(head.at.key.Namespace).Judge(head.at.key, e) == store.Purged {
 		p.metrics.notStored(l.route, "purged")
-		return
+		return false
 	}
 	if !p.fills.isNewest(l.keys.base, head.at.key, head.came) {
-		return
+		return false
 	}
 	defer p.written.Set(l.keys.base, struct{}{})
 	err := p.store.Put(ctx, head.at.key, e)
@@ -87,10 +91,13 @@ func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store
 	switch {
 	case errors.Is(err, store.ErrTooLarge):
 		p.metrics.notStored(l.route, reasonTooLarge)
+	case errors.Is(err, store.ErrFenced):
+		p.metrics.notStored(l.route, "lease-lost")
 	case err != nil:
 		p.metrics.notStored(l.route, "store-error")
 		p.log.Debug("answer was not stored", "route", l.route.Name, "error", err)
 	}
+	return err == nil && !l.outdated()
 }
 
 // signpost leads to the variants of an answer, for as long as the longest of

@@ -34,6 +34,7 @@ type answerHead struct {
 	undecided bool     // whether it is stored depends on the answer itself, which is still coming
 	joined    *joiners // callers that were given the answer and did not ask for it themselves
 
+	relayed   bool          // another node fetches it
 	cookies   []store.Field // of a confirmation, for who asked for it
 	confirmed *store.Entry  // the stored answer, freshened, that the upstream has confirmed; then there is no body
 }
@@ -89,6 +90,12 @@ type leader struct {
 	filling    bool     // begun in fills
 	completing bool     // prefix is the stored part, and what comes is the rest of the whole
 	confirmed  bool     // the upstream says that what is stored still holds
+
+	shared   bool          // all nodes are asked who fetches; see share.go
+	lease    store.Lease   // nil unless it is this one, for all
+	released chan struct{} // closed once the lease is given back
+	isStored bool          // the answer is in the store
+	took     time.Duration // the whole fetch
 }
 
 // newFlight makes a flight for the call. With abandon it ends when no client
@@ -114,10 +121,15 @@ const (
 
 // start sets a leader going for the call's flight.
 func (p *Proxy) start(c *call, f *inFlight, why purpose) {
+	p.startWith(c, f, why, c.takeBody(), false)
+}
+
+func (p *Proxy) startWith(c *call, f *inFlight, why purpose, body Body, shared bool) {
 	if why == fetchShared && c.forward == "" && !c.cc.NoCache && p.fills.varies(c.keys.base) {
 		c.forward = "vary-miss" // another variant is on its way to the store
 	}
-	l := p.newLeader(c, f, why, c.takeBody())
+	l := p.newLeader(c, f, why, body)
+	l.shared = shared
 	if why != fetchRefresh {
 		if c.herald = c.newHerald(); c.herald != nil {
 			l.req.Interim = c.herald.tell
@@ -196,6 +208,11 @@ func (l *leader) run() {
 	defer l.p.fetching.Add(-1)
 	defer l.req.Body.close()
 	l.started = l.p.now()
+	if l.shared && l.claim() {
+		l.f.Settle(nil)
+		l.land()
+		return
+	}
 	head, err := l.fetch()
 	if err == nil && l.ai != nil {
 		l.decide(head)
@@ -243,8 +260,10 @@ func (l *leader) failed(err error) {
 	l.p.log.Log(context.Background(), level, "fetch failed", "request_id", l.id, "route", l.route.Name, "upstream", l.route.Upstream.Name(), "error", err)
 }
 
-// land takes the flight out of the group: from now on the store answers.
+// land takes the flight out of the group: from now on the store answers. Other
+// nodes are told first, so that this one never meets a lease of its own.
 func (l *leader) land() {
+	l.release()
 	l.p.flights.Forget(l.joinKey, l.f)
 	if l.about.Range {
 		l.p.flights.Forget(l.wholeKey, l.f)
@@ -382,15 +401,19 @@ const reasonTooLarge policy.Reason = "too-large"
 // callers need not wait for each other for a while; and takes the mark away
 // when an answer can be stored again.
 func (l *leader) remember(d *policy.Decision) {
+	l.mark(d)
+	if !d.Store {
+		l.rest()
+		l.p.metrics.notStored(l.route, d.Reason)
+	}
+}
+
+func (l *leader) mark(d *policy.Decision) {
 	switch {
 	case d.Store && d.Share:
 		l.p.uncacheable.Invalidate(l.joinKey)
 	case !d.Share && d.Reason != policy.ReasonMethod || d.Reason == reasonTooLarge:
 		l.p.uncacheable.Set(l.joinKey, struct{}{})
-	}
-	if !d.Store {
-		l.rest()
-		l.p.metrics.notStored(l.route, d.Reason)
 	}
 }
 

@@ -200,7 +200,7 @@ func (p *Proxy) join(c *call, generation uint64) (streaming bool, err error) {
 		}
 		c.key = joined
 	}
-	p.start(c, f, fetchShared)
+	p.startShared(c, f, fetchShared)
 	return p.follow(c, f, Miss)
 }
 

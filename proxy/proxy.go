@@ -39,6 +39,7 @@ var errShutdown = errors.New("the proxy is shutting down")
 type Options struct {
 	Store  store.Store
 	Ledger func(namespace string) *store.Ledger // of what was purged; nil is one of this process
+	Fills  store.Fills                          // by which all nodes fetch an answer once; nil: each for itself
 	Writes *store.Queue                         // through which answers go to the store once the clients have them
 	Spools *spool.Store                         // where bodies go that are too large for memory
 
@@ -95,6 +96,7 @@ type Proxy struct {
 	fills       *fills
 	owed        *owed
 	written     *otter.Cache[cachekey.Key, struct{}]      // base keys written a moment ago
+	lookedAgain *otter.Cache[cachekey.Key, string]        // for whose answer by another node the store was asked again
 	resting     *otter.Cache[cachekey.Key, struct{}]      // keys whose refresh failed
 	marking     sync.Mutex                                // held while a group's mark is made
 	landings    sync.Map                                  // of cachekey.Key to *landing, by callers' own keys
@@ -134,6 +136,10 @@ func New(o Options, table *Table) (*Proxy, error) {
 	if p.savings, err = newSavings(o.Metrics, o.Prices, o.Currency); err != nil {
 		return nil, err
 	}
+	p.lookedAgain = otter.Must(&otter.Options[cachekey.Key, string]{
+		MaximumSize:      100_000,
+		ExpiryCalculator: otter.ExpiryWriting[cachekey.Key, string](time.Minute),
+	})
 	p.uncacheable = newMarks(o.UncacheableTTL)
 	p.resting = newMarks(restTime)
 	p.written = newMarks(hearTime)
@@ -192,6 +198,7 @@ func (p *Proxy) Close(ctx context.Context) {
 	p.leaders.Wait()
 	stop()
 	p.cancel(errShutdown)
+	p.lookedAgain.StopAllGoroutines()
 	p.uncacheable.StopAllGoroutines()
 	p.resting.StopAllGoroutines()
 	p.written.StopAllGoroutines()

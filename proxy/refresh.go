@@ -23,6 +23,6 @@ func (p *Proxy) refresh(c *call, generation uint64) {
 		}
 		c.key = joined
 	}
-	p.start(c, f, fetchRefresh)
+	p.startShared(c, f, fetchRefresh)
 	f.Leave()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"sync/atomic"
 
 	"jaegis-proxy/internal/spool"
 )
@@ -39,7 +40,8 @@ type Body struct {
 	Declared bool // the client framed a body, if only an empty one
 	Size     int64
 	bytes    []byte
-	spool    *spool.Spool // owned by whoever owns the Body; nil when in memory
+	spool    *spool.Spool  // owned by whoever owns the Body; nil when in memory
+	holders  *atomic.Int32 // those who have it, where they may be several
 }
 
 // reader reads the body from its beginning.
@@ -50,9 +52,9 @@ func (b *Body) reader() io.Reader {
 	return bytes.NewReader(b.bytes)
 }
 
-// close gives up what is on disk.
+// close gives up what is on disk, once nobody has it any more.
 func (b *Body) close() {
-	if b.spool != nil {
+	if b.spool != nil && (b.holders == nil || b.holders.Add(-1) == 0) {
 		_ = b.spool.Close() // an unlinked file: nothing to lose
 	}
 }

@@ -1,0 +1,201 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"jaegis-proxy/policy"
+	"jaegis-proxy/store"
+)
+
+// Fetches that are shared by all nodes. The flight stays what callers of one
+// node wait for; only the leader of a flight that others can join asks who of
+// all nodes is to fetch, and is then one of these:
+//
+//	holder   it has the lease and fetches, as it would without other nodes. Who
+//	         follows from elsewhere is one more reader of its flight (outgoing).
+//	relay    another node fetches: it copies from there into its own flight, and
+//	         stores nothing (relay.go).
+//	neither  what another node fetched is in the store by now: everybody looks
+//	         again. Or there is nobody to ask, and it fetches for its own node.
+//
+// Requests that cannot be joined are not shared: those passed through, those for
+// a part, those that go alone, and fetches of items of a batch.
+
+// startShared is start for a flight that others can join, on other nodes too.
+// The call keeps its body: the flight may end without having needed it.
+func (p *Proxy) startShared(c *call, f *inFlight, why purpose) {
+	// A look-up that has cost its time for nothing is enough.
+	if shared := p.o.Fills != nil && !c.ranged && !c.outage; shared {
+		p.startWith(c, f, why, c.lendBody(), true)
+		return
+	}
+	p.start(c, f, why)
+}
+
+// broadcast is the answer of a leader that has the lease, as store.Answer.
+type broadcast struct {
+	l      *leader
+	seated bool // a seat in the flight is taken for whoever follows
+}
+
+// Admit implements store.Answer: a node may follow where a caller of this one
+// could still join.
+func (b *broadcast) Admit() (age time.Duration, ok bool) {
+	l := b.l
+	if l.outdated() {
+		return 0, false
+	}
+	if head, known := l.f.Known(); known && l.p.anyUntrue(l.origin, groupsOf(head.fields), l.asked) {
+		return 0, false
+	}
+	if !l.f.Sit() {
+		return 0, false
+	}
+	if b.seated {
+		l.f.Leave()
+	}
+	b.seated = true
+	return l.p.now().Sub(l.asked), true
+}
+
+// Pieces implements store.Answer.
+func (b *broadcast) Pieces(ctx context.Context) store.Pieces { return &outgoing{l: b.l, ctx: ctx} }
+
+// outgoing reads a flight for other nodes. The seat that Admit has taken is its
+// own.
+type outgoing struct {
+	l    *leader
+	ctx  context.Context
+	r    *reader // nil before the head, and when no body follows
+	left bool    // the seat was given back without a reader
+	last bool    // the last piece has been given
+}
+
+// Next implements store.Pieces.
+func (o *outgoing) Next() (store.Piece, error) {
+	if o.last {
+		return store.Piece{}, io.EOF
+	}
+	piece, err := o.next()
+	o.last = err != nil || piece.Kind.Last()
+	return piece, err
+}
+
+func (o *outgoing) next() (store.Piece, error) {
+	switch {
+	case o.left:
+		return store.Piece{Kind: store.PieceEnd}, nil
+	case o.r == nil:
+		return o.head()
+	}
+	b, err := o.r.Next()
+	switch {
+	case err == nil:
+		return store.Piece{Kind: store.PieceBody, Data: b}, nil
+	case o.ctx.Err() != nil:
+		return store.Piece{}, err
+	case errors.Is(err, io.EOF):
+		select {
+		case <-o.l.f.Settled(): // the leader only computes between the end and the verdict
+		case <-o.ctx.Done():
+			return store.Piece{}, context.Cause(o.ctx)
+		}
+		return store.Piece{Kind: store.PieceEnd, Data: o.l.tail()}, nil
+	}
+	return failure(err), nil
+}
+
+// head gives the first piece. Of an answer that is for nobody else, the verdict
+// is all that is told.
+func (o *outgoing) head() (store.Piece, error) {
+	head, err := o.l.f.Head(o.ctx)
+	switch {
+	case o.ctx.Err() != nil:
+		return store.Piece{}, context.Cause(o.ctx)
+	case err != nil:
+		return failure(err), nil
+	case head.confirmed != nil: // it is in the store, or about to be
+		select {
+		case <-o.l.released:
+		case <-o.ctx.Done():
+			return store.Piece{}, context.Cause(o.ctx)
+		}
+		return store.Piece{Kind: store.PieceAgain}, nil
+	}
+	if hard := field(head.fields, "Content-Encoding") != "" && noTransform(head.fields); hard || !head.decision.Share {
+		head.decision.Share, head.fields = false, nil // not all who wait elsewhere could be given it
+		o.leave()
+	} else {
+		o.r = o.l.f.Reader(o.ctx)
+	}
+	return store.Piece{Kind: store.PieceHead, Data: marshalHead(&head)}, nil
+}
+
+func (o *outgoing) leave() {
+	o.left = true
+	o.l.f.Leave()
+}
+
+// Close implements store.Pieces.
+func (o *outgoing) Close() {
+	switch {
+	case o.r != nil:
+		o.r.Close()
+	case !o.left:
+		o.leave()
+	}
+}
+
+// claim finds out who fetches for all nodes. It says whether the answer has come
+// by that, or is not needed; else the leader is to fetch.
+func (l *leader) claim() (done bool) {
+	for range maxRelays {
+		seen, _ := l.p.lookedAgain.GetIfPresent(l.joinKey)
+		began := l.p.now()
+		claim, err := l.p.o.Fills.Claim(l.f.Context(), l.joinKey, seen, &broadcast{l: l})
+		switch {
+		case err != nil: // the store has its own ways to tell of that
+			return false
+		case claim.Lease != nil:
+			l.lease, l.released = claim.Lease, make(chan struct{})
+			return false
+		case claim.Landed != "":
+			l.p.lookedAgain.Set(l.joinKey, claim.Landed)
+			if l.why == fetchRefresh && !l.isFresh() {
+				continue // it is what is stale by now
+			}
+			l.f.Close(errLookAgain)
+			return true
+		case claim.Follow == nil:
+			return false
+		}
+		switch l.relay(claim.Follow, began.Add(-claim.Age)) {
+		case relayed:
+			return true
+		case relayRefused:
+			return false
+		}
+	}
+	return false
+}
+
+// isFresh says whether what is stored for the leader's callers is.
+func (l *leader) isFresh() bool {
+	e, err := l.p.store.Get(l.f.Context(), l.joinKey)
+	return err == nil && e.Lifetime.At(l.p.now()) == policy.Fresh
+}
+
+// maxRelays bounds how often a leader begins to wait for another node that then
+// is gone.
+const maxRelays = 5
+
+// release gives the lease back, if there is one.
+func (l *leader) release() {
+	if l.lease != nil {
+		l.lease.Release(l.isStored)
+		close(l.released)
+	}
+}
