@@ -76,6 +76,7 @@ type Cache struct {
 	KeySecret      Secret              `yaml:"key_secret"`      // keys the hash of credentials; empty: an unkeyed hash
 	UncacheableTTL Duration            `yaml:"uncacheable_ttl"` // how long "this cannot be stored" is remembered
 	Queue          Queue               `yaml:"queue"`
+	SharedFills    SharedFills         `yaml:"shared_fills"`
 
 	// MaxDisconnected is how long a purge may take to reach a process that is cut
 	// off from Redis: past it nothing is given that was stored before.
@@ -146,6 +147,14 @@ type Encryption struct {
 type Queue struct {
 	MaxBytes Size `yaml:"max_bytes"` // what does not fit is not stored
 	Workers  int  `yaml:"workers"`
+}
+
+// SharedFills is how nodes with the same Redis fetch an answer once for all of
+// them.
+type SharedFills struct {
+	Enabled        bool `yaml:"enabled"`
+	MaxBytes       Size `yaml:"max_bytes"`       // of one answer, kept in Redis for nodes that read it as it comes
+	MaxConnections int  `yaml:"max_connections"` // to each Redis, beside those of its own section
 }
 
 // Spool is where bodies go that are too large for memory.

@@ -61,6 +61,7 @@ func NeedsRestart(was, is *Config) []string {
 		{"cache.encryption", !slices.Equal(was.Cache.Encryption.Keys, is.Cache.Encryption.Keys)},
 		{"cache.uncacheable_ttl", was.Cache.UncacheableTTL != is.Cache.UncacheableTTL},
 		{"cache.queue", was.Cache.Queue != is.Cache.Queue},
+		{"cache.shared_fills", was.Cache.SharedFills != is.Cache.SharedFills},
 		{"currency", was.Currency != is.Currency},
 		{"spool", was.Spool != is.Spool},
 		{"limits", was.Limits != is.Limits},

@@ -36,6 +36,8 @@ func (ck *checker) cache(c *Config) {
 	}
 	ck.atLeast("cache.queue.max_bytes", int64(k.Queue.MaxBytes), 1)
 	ck.atLeast("cache.queue.workers", int64(k.Queue.Workers), 1)
+	ck.atLeast("cache.shared_fills.max_bytes", int64(k.SharedFills.MaxBytes), int64(MiB))
+	ck.atLeast("cache.shared_fills.max_connections", int64(k.SharedFills.MaxConnections), 16)
 }
 
 func (ck *checker) compression(z Compression) {

@@ -88,6 +88,8 @@ func TestTheCacheIsChecked(t *testing.T) {
 	f("uncacheable_ttl: -1", "uncacheable_ttl", "-1s is negative")
 	f("queue: {workers: 0}", "queue.workers", "0 is less than 1")
 	f("queue: {max_bytes: 0}", "queue.max_bytes", "0 is less than 1")
+	f("shared_fills: {max_bytes: 1023KiB}", "shared_fills.max_bytes", "1047552 is less than 1048576")
+	f("shared_fills: {max_connections: 15}", "shared_fills.max_connections", "15 is less than 16")
 	f("compression: {algorithm: lz4}", "compression.algorithm", `"lz4" is none of gzip, zstd`)
 	f("compression: {level: 10}", "compression.level", "10 is not from 1 to 9, the levels of gzip")
 	f("compression: {algorithm: zstd, level: 23}", "compression.level", "23 is not from 1 to 22")
