@@ -137,7 +137,7 @@ func (s *server) assemble(ctx context.Context, cfg *config.Config, reg *promethe
 	if s.writes, err = storeQueue(cfg.Cache.Queue, reg, s.log); err != nil {
 		return err
 	}
-	o.Store, o.Ledger, o.Writes = s.stores.Store, s.stores.ledgers.of, s.writes
+	o.Store, o.Ledger, o.Fills, o.Writes = s.stores.Store, s.stores.ledgers.of, s.stores.sharedFills(), s.writes
 	table, err := newTable(cfg)
 	if err != nil {
 		return err

@@ -27,13 +27,14 @@ type stores struct {
 	memory      *memory.Store
 	redis       map[string]*redis.Store // by the name of the store in metrics and health
 	ledgers     ledgers
-	keys        []redis.EncryptionKey // for all of those
-	closers     []io.Closer           // in the order in which they were opened
+	fills       map[string]*redis.Fills // likewise; empty where nodes fetch each for itself
+	keys        []redis.EncryptionKey   // for all of those
+	closers     []io.Closer             // in the order in which they were opened
 }
 
 // openStores makes them. Redis need not be there yet.
 func openStores(c *config.Cache, reg prometheus.Registerer, log *slog.Logger) (*stores, error) {
-	s := &stores{redis: map[string]*redis.Store{}, keys: encryptionKeys(c)}
+	s := &stores{redis: map[string]*redis.Store{}, fills: map[string]*redis.Fills{}, keys: encryptionKeys(c)}
 	s.ledgers.named = map[string]*store.Ledger{}
 	var err error
 	if c.Memory.MaxBytes > 0 {
@@ -59,6 +60,23 @@ func openStores(c *config.Cache, reg prometheus.Registerer, log *slog.Logger) (*
 	return s, s.register(reg)
 }
 
+// sharedFills gives that by which all nodes fetch an answer once, each namespace
+// in its own Redis; nil where there is none.
+func (s *stores) sharedFills() store.Fills {
+	if len(s.fills) == 0 {
+		return nil
+	}
+	by := &store.FillsByNamespace{Fills: map[string]store.Fills{}}
+	for name, f := range s.fills {
+		if namespace, named := strings.CutPrefix(name, "redis-"); named {
+			by.Fills[namespace] = f
+		} else {
+			by.Default = f
+		}
+	}
+	return by
+}
+
 // open gives a Redis behind the memory tier, and the ledger of what was purged
 // in it; just the memory where no URL is configured.
 func (s *stores) open(name string, c config.Redis, cache *config.Cache, reg prometheus.Registerer, log *slog.Logger) (store.Store, *store.Ledger, error) {
@@ -72,6 +90,13 @@ func (s *stores) open(name string, c config.Redis, cache *config.Cache, reg prom
 		return nil, nil, err
 	}
 	s.redis[name], s.closers = r, append(s.closers, r)
+	if shared := cache.SharedFills; shared.Enabled {
+		f, err := redis.NewFills(r, redis.FillOptions{MaxBytes: int64(shared.MaxBytes), MaxConnections: shared.MaxConnections})
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", name, err)
+		}
+		s.fills[name], s.closers = f, append(s.closers, f)
+	}
 	tiers := &store.Tiered{}
 	ledger := s.ledgers.follow(r, tiers, s.memory, time.Duration(cache.MaxDisconnected), log.With("store", name))
 	s.closers = append(s.closers, ledger)
@@ -138,6 +163,10 @@ func (s *stores) register(reg prometheus.Registerer) error {
 			return 0
 		})
 		errs = append(errs, registerUnopened(name, r, reg))
+	}
+	for name, f := range s.fills {
+		gauge("jaegis_leases", "Answers that this node fetches for all nodes.", prometheus.Labels{"store": name}, func() float64 { return float64(f.Stats().Held) })
+		errs = append(errs, reg.Register(&fillCollector{name, f}))
 	}
 	return errors.Join(errs...)
 }
