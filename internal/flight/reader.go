@@ -36,13 +36,18 @@ func (f *Flight[H, V]) Known() (head H, ok bool) {
 	return *f.head, true
 }
 
-// Reader reads the body from its first byte. It is for one goroutine.
+// Reader reads the body from its first byte. It is for one goroutine, but for
+// Again.
 type Reader[H, V any] struct {
 	f       *Flight[H, V]
 	ctx     context.Context
-	off     int64 // guarded by f.mu, as is cut
-	cut     error // why this reader gets no more
 	scratch []byte
+
+	// Guarded by f.mu:
+	off   int64
+	cut   error // why this reader gets no more
+	keeps bool  // bytes from kept on, for Again
+	kept  int64
 }
 
 // Reader turns a seat into a reader, whose Close gives the seat back. Reads
@@ -120,6 +125,43 @@ func (r *Reader[H, V]) Read(p []byte) (int, error) {
 	n := copy(p, b)
 	r.advance(n)
 	return n, err
+}
+
+// Keep has the flight keep what Again is to read: bytes from off on, of those
+// that it has kept for this reader until now. Where there is no room, such bytes
+// go before anybody is cut off for want of it.
+func (r *Reader[H, V]) Keep(off int64) {
+	f := r.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.off == 0 {
+		r.keeps = true
+	}
+	if r.kept = max(r.kept, off); f.sealed {
+		f.passed.broadcast()
+	}
+}
+
+// Again fills p with bytes from off on that the reader has passed and keeps. It
+// fails with ErrLagging when they are not kept any more. It is safe to be called
+// while the reader reads on.
+func (r *Reader[H, V]) Again(p []byte, off int64) error {
+	_, err := r.f.body.ReadAt(p, off)
+	f := r.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, sits := f.readers[r]; !sits || !r.keeps || off < r.kept { // it may have been given up in the midst of reading
+		return ErrLagging
+	}
+	return err
+}
+
+// lowLocked is the offset below which the reader will read no more.
+func (r *Reader[H, V]) lowLocked() int64 {
+	if r.keeps {
+		return min(r.kept, r.off)
+	}
+	return r.off
 }
 
 // Close gives the reader's seat back. It may be called more than once.

@@ -90,6 +90,8 @@ func (f *Flight[H, V]) waitForRoomLocked(full error) error {
 			return full // nobody to wait for
 		case f.releaseLocked():
 			return nil
+		case f.forgoLocked():
+			continue
 		case f.released == f.size:
 			return full
 		}
@@ -139,10 +141,20 @@ func (f *Flight[H, V]) slowestLocked() int64 {
 	low := f.size
 	for r := range f.readers {
 		if r.cut == nil {
-			low = min(low, r.off)
+			low = min(low, r.lowLocked())
 		}
 	}
 	return low
+}
+
+// forgoLocked keeps nothing any more that was only kept to be read again, and
+// says whether there was anything.
+func (f *Flight[H, V]) forgoLocked() (found bool) {
+	for r := range f.readers {
+		found = found || r.keeps && r.kept < r.off
+		r.keeps = false
+	}
+	return found
 }
 
 // dropLocked cuts off the readers that are furthest behind, when there is one

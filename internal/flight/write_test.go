@@ -300,3 +300,66 @@ func TestAWaitingLeaderGoesWithItsContext(t *testing.T) {
 	f(false)
 	f(true)
 }
+
+// A sealed flight keeps what one of its readers may read again, and no more.
+func TestWhatAReaderKeepsCanBeReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := roomy()
+		f := newFlight(st, 1<<20)
+		want := pattern(10_000)
+		f.Start("", -1, true)
+		r := f.Reader(t.Context())
+		r.Keep(0)
+		mustWrite(t, f, want[:5000])
+		take(t, r, want[:5000])
+		mustWrite(t, f, want[5000:])
+		got := make([]byte, 3000)
+		again := func(off int64) error {
+			err := r.Again(got, off)
+			if err == nil && !bytes.Equal(got, want[off:off+int64(len(got))]) {
+				t.Errorf("other bytes at %d", off)
+			}
+			return err
+		}
+		if err := again(1000); err != nil {
+			t.Error(err)
+		}
+		r.Keep(2000)
+		mustWrite(t, f, nil)
+		if err := again(1000); !errors.Is(err, ErrLagging) {
+			t.Errorf("what it keeps no more: %v", err)
+		}
+		if err := again(2000); err != nil {
+			t.Error(err)
+		}
+		r.Close()
+		if err := again(2000); !errors.Is(err, ErrLagging) {
+			t.Errorf("after it has left: %v", err)
+		}
+	})
+}
+
+// Where there is no room, what is kept to be read again goes first, and nobody
+// waits for that.
+func TestWhatIsKeptToBeReadAgainHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		want := pattern(5000)
+		f, _, end := fullFlight(t, want)
+		a, b := f.Reader(t.Context()), f.Reader(t.Context())
+		a.Keep(0)
+		began := time.Now()
+		for off := 0; off < len(want); off += 500 {
+			take(t, a, want[off:off+500])
+			take(t, b, want[off:off+500])
+			synctest.Wait()
+		}
+		if err := <-end; err != nil || time.Since(began) > 0 {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		if err := a.Again(make([]byte, 100), 0); !errors.Is(err, ErrLagging) {
+			t.Errorf("what was given up: %v", err)
+		}
+		a.Close()
+		b.Close()
+	})
+}
