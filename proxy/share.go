@@ -62,7 +62,7 @@ func (b *broadcast) Admit() (age time.Duration, ok bool) {
 }
 
 // Pieces implements store.Answer.
-func (b *broadcast) Pieces(ctx context.Context) store.Pieces { return &outgoing{l: b.l, ctx: ctx} }
+func (b *broadcast) Pieces(ctx context.Context) store.Source { return &outgoing{l: b.l, ctx: ctx} }
 
 // outgoing reads a flight for other nodes. The seat that Admit has taken is its
 // own.
@@ -130,8 +130,19 @@ func (o *outgoing) head() (store.Piece, error) {
 		o.leave()
 	} else {
 		o.r = o.l.f.Reader(o.ctx)
+		o.r.Keep(0)
 	}
 	return store.Piece{Kind: store.PieceHead, Data: marshalHead(&head)}, nil
+}
+
+// Again implements store.Source: by then there is a reader.
+func (o *outgoing) Again(p []byte, off int64) error { return o.r.Again(p, off) }
+
+// Keep implements store.Source.
+func (o *outgoing) Keep(off int64) {
+	if o.r != nil {
+		o.r.Keep(off)
+	}
 }
 
 func (o *outgoing) leave() {

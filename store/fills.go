@@ -58,13 +58,29 @@ type Answer interface {
 
 	// Pieces gives the answer from its beginning. It is called once, after the
 	// first Admit that said yes; its pieces end early with ctx.
-	Pieces(ctx context.Context) Pieces
+	Pieces(ctx context.Context) Source
+}
+
+// Source are the pieces of an answer where they come from: what those who follow
+// have not got can be asked for once more.
+type Source interface {
+	Pieces
+
+	// Again fills p with bytes of the body from off on, all of which Next has
+	// given. The error says that they are not there any more. It may be called
+	// while Next is.
+	Again(p []byte, off int64) error
+
+	// Keep says that no bytes of the body below off will be asked for again.
+	Keep(off int64)
 }
 
 // Pieces are an answer as it comes. They are for one goroutine.
 type Pieces interface {
 	// Next waits for the next piece, which is good until the following call.
-	// After the last one, and when it cannot go on, it gives an error.
+	// After the last one, and when it cannot go on, it gives an error: that of
+	// another node is gone (ErrHolderGone), or that the store does not bring what
+	// that node fetches.
 	Next() (Piece, error)
 	Close()
 }

@@ -56,9 +56,10 @@ type breaker struct {
 	mu         sync.Mutex
 	since      time.Time // of the state
 	lastErr    string
-	afterWrite bool      // the last failure was a write's
-	refusal    string    // what was said to the last write, if it was declined
-	logged     time.Time // when a refusal was logged last
+	afterWrite bool          // the last failure was a write's
+	refusal    string        // what was said to the last write, if it was declined
+	logged     time.Time     // when a refusal was logged last
+	back       chan struct{} // closed when it closes; nil while it is closed
 }
 
 // State says whether Redis is in use.
@@ -159,26 +160,41 @@ func (b *breaker) accepted() {
 }
 
 func (b *breaker) open(pass uint64, err error) {
-	if !b.pass.CompareAndSwap(pass, pass+1) {
+	b.mu.Lock()
+	opened := b.pass.CompareAndSwap(pass, pass+1)
+	if opened {
+		b.since, b.lastErr = time.Now(), err.Error()
+		b.back = make(chan struct{})
+	}
+	b.mu.Unlock()
+	if !opened {
 		return
 	}
 	b.opens.Add(1)
-	b.mu.Lock()
-	b.since, b.lastErr = time.Now(), err.Error()
-	b.mu.Unlock()
 	b.log.Warn("redis is left alone until it answers again", "error", err)
 }
 
 func (b *breaker) close(pass uint64) {
 	b.failures.Store(0)
-	if !b.pass.CompareAndSwap(pass, pass+1) {
-		return
-	}
 	b.mu.Lock()
 	out := time.Since(b.since)
-	b.since, b.afterWrite = time.Now(), false
+	closed := b.pass.CompareAndSwap(pass, pass+1)
+	if closed {
+		b.since, b.afterWrite = time.Now(), false
+		close(b.back)
+		b.back = nil
+	}
 	b.mu.Unlock()
-	b.log.Info("redis is in use again", "after", out)
+	if closed {
+		b.log.Info("redis is in use again", "after", out)
+	}
+}
+
+// inUse gives what is closed once Redis is in use again; nil while it is.
+func (b *breaker) inUse() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.back
 }
 
 // run is the prober. It ends with ctx. It is the only one that closes.

@@ -44,8 +44,19 @@ import (
 // it is there. So an answer that nobody follows costs one round trip before it
 // is asked for and one after it was stored, and nothing of it is in a stream.
 //
-// The user needs SET, GET, DEL, PEXPIRE, RPUSH, BLPOP, XADD, XREAD, XTRIM,
-// MULTI, EXEC, EVAL and EVALSHA on jaegis:*.
+// # When Redis is away
+//
+// It may come back without what it had: emptied by a restart, or as a replica
+// that had not got all. Items have numbers, so that who follows goes on where it
+// was, whatever has become of the stream meanwhile.
+//
+//	holder    keeps its lease in mind for as long as others wait for it, takes it
+//	          again if nobody else has, and adds to the stream what that lacks
+//	follower  that has had nothing gives up at once; else it waits for Redis for
+//	          awayTime, and then for the holder for resumeTime
+//
+// The user needs SET, GET, DEL, UNLINK, EXISTS, PEXPIRE, TIME, RPUSH, BLPOP, XADD,
+// XREAD, XREVRANGE, XTRIM, EVAL and EVALSHA on jaegis:*.
 type Fills struct {
 	s        *Store
 	node     string
@@ -62,8 +73,10 @@ type Fills struct {
 	begun   chan struct{} // wakes the heart; holds one
 	refused atomic.Bool   // that the user may not do this has been logged
 
-	mu     sync.Mutex
-	leases map[string]*lease // held, or being asked for, by token
+	mu         sync.Mutex
+	leases     map[string]*lease // held, or being asked for, by token
+	publishing sync.WaitGroup    // the publishers
+	closed     bool              // nothing more is published
 }
 
 // FillOptions bound a Fills.
@@ -89,11 +102,22 @@ const (
 	beat      = 300 * time.Millisecond
 	quietTime = 250 * time.Millisecond
 
+	// awayTime is how long an answer that has begun waits for a Redis that is away:
+	// longer than a failover takes, and shorter than clients wait for a next byte.
+	// resumeTime is how long it then waits for the holder, which has to notice that
+	// Redis is back; heartbeats and probes of the breaker are a fraction of it.
+	awayTime   = 6 * time.Second
+	resumeTime = 2 * time.Second
+
+	// holdTime is how long a lease is kept in mind that cannot be renewed.
+	holdTime = awayTime + resumeTime
+
 	// streamTime is how long a stream stays that nothing is added to and nobody
 	// keeps up; landedTime how long it is remembered that an answer was stored,
-	// for nodes that looked just before.
+	// for nodes that looked just before, and for one that takes its lease again:
+	// it is longer than holdTime.
 	streamTime = 5 * time.Second
-	landedTime = 5 * time.Second
+	landedTime = 10 * time.Second
 
 	// maxTries bounds how often one Claim meets a holder that is gone.
 	maxTries = 5
@@ -152,10 +176,29 @@ func randomHex(n int) string {
 	return hex.EncodeToString(b)
 }
 
-// Close ends the goroutines and connections. Leases that are held run out, and
-// who follows gets an error.
+// closeTime is how long Close waits for what is published to come to its end.
+const closeTime = time.Second
+
+// Close ends the goroutines and connections, when what has come of answers is
+// with those who follow. Leases that are held run out, and who follows what is
+// still to come gets an error.
 func (f *Fills) Close() error {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	ended := make(chan struct{})
+	go func() { // ends with the publishers, and those end at the latest with f.ctx
+		defer close(ended)
+		f.publishing.Wait()
+	}()
+	t := time.NewTimer(closeTime)
+	defer t.Stop()
+	select {
+	case <-ended:
+	case <-t.C:
+	}
 	f.stop()
+	<-ended
 	err := errors.Join(f.talk.Close(), f.blocked.Close())
 	f.running.Wait()
 	return err
@@ -192,12 +235,11 @@ func (f *Fills) Claim(ctx context.Context, key cachekey.Key, seen string, answer
 // take takes the lease for l, or says who holds it.
 func (f *Fills) take(ctx context.Context, l *lease, seen, over string) (holder string, err error) {
 	f.enter(l) // before others can know of it
-	before := time.Now()
+	before, at := time.Now(), int64(0)
 	err = f.call(ctx, f.s.opts.Budget, func(ctx context.Context) error {
-		holder, err = claimScript.Run(ctx, f.talk, []string{l.name}, l.token, leaseTime.Milliseconds(), seen, over).Text()
-		if errors.Is(err, goredis.Nil) {
-			return nil
-		}
+		got, err := claimScript.Run(ctx, f.talk, []string{l.name}, l.token, leaseTime.Milliseconds(), seen, over).Result()
+		at, _ = got.(int64)
+		holder, _ = got.(string)
 		return err
 	})
 	if err != nil || holder != "" {
@@ -205,7 +247,7 @@ func (f *Fills) take(ctx context.Context, l *lease, seen, over string) (holder s
 		f.endPublishing(l) // Redis may have given it to us and not been able to say so
 		return holder, err
 	}
-	f.mark(l, before)
+	f.mark(l, before, at)
 	select {
 	case f.begun <- struct{}{}:
 	default:
@@ -213,12 +255,14 @@ func (f *Fills) take(ctx context.Context, l *lease, seen, over string) (holder s
 	return "", nil
 }
 
-// claimScript takes a lease that nobody holds, or one of those named.
+// claimScript takes a lease that nobody holds, or one of those named, and gives
+// the time; else it gives the holder.
 var claimScript = goredis.NewScript(`
+local now = redis.call('TIME')
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[3] and holder ~= ARGV[4] then return holder end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return false`)
+return now[1] * 1000 + math.floor(now[2] / 1000)`)
 
 // call lets one call through to Redis, in the time given, and tells the breaker
 // how it went. It does not end with ctx: a call given up in the middle leaves a
@@ -253,6 +297,26 @@ func (f *Fills) pop(ctx context.Context, limit time.Duration, list string) (stri
 		return "", err
 	}
 	return got[1], nil
+}
+
+// await waits until Redis may be in use again, and says whether to go on: not
+// when limit is over.
+func (f *Fills) await(ctx context.Context, limit time.Duration) bool {
+	if limit <= 0 {
+		return false
+	}
+	back := f.s.breaker.inUse()
+	if back == nil { // one call has failed: nobody will say when the next one will not
+		return pause(ctx, min(minPause, limit))
+	}
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-back:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
 }
 
 // pause waits, and says whether to go on.

@@ -41,15 +41,20 @@ func TestAHungRedisHoldsAClaimUpForTheBudgetAtMost(t *testing.T) {
 	})
 }
 
+// What is past the time that an answer waits for Redis, with patience for a busy
+// machine.
+const givesUpWithin = 12 * time.Second
+
 // A follower that has had nothing is told at once that Redis is away; one that
-// has is given a little time.
-func TestAFaultOfRedisEndsFollowing(t *testing.T) {
+// has waits for it, but not for ever.
+func TestAFaultOfRedisThatLastsEndsFollowing(t *testing.T) {
 	faults := []struct {
 		name string
 		make func(*storetest.RedisServer)
 	}{{"killed", (*storetest.RedisServer).Kill}, {"stopped", (*storetest.RedisServer).Stop}}
 	for _, fault := range faults {
 		t.Run(fault.name, func(t *testing.T) {
+			t.Parallel()
 			server := storetest.StartRedis(t)
 			var n [3]*node
 			for i := range n {
@@ -66,10 +71,10 @@ func TestAFaultOfRedisEndsFollowing(t *testing.T) {
 			if p, err := none.Next(); err == nil || time.Since(begin) > late {
 				t.Errorf("the one that has had nothing: %c, %v after %v", p.Kind, err, time.Since(begin))
 			}
-			if p, err := begun.Next(); err == nil || time.Since(begin) > passesOnWithin {
+			if p, err := begun.Next(); err == nil || isGone(err) || time.Since(begin) > givesUpWithin || time.Since(begin) < 5*time.Second {
 				t.Errorf("the one that has begun: %c, %v after %v", p.Kind, err, time.Since(begin))
 			}
-			storetest.Eventually(t, passesOnWithin, "the leases count as lost", func() bool { return n[0].Stats().Held == 0 && n[0].Stats().Lost == 2 })
+			storetest.Eventually(t, givesUpWithin, "the leases count as lost", func() bool { return n[0].Stats().Held == 0 && n[0].Stats().Lost == 2 })
 			storetest.Eventually(t, passesOnWithin, "what was published is let go", func() bool {
 				_, one := a.counts()
 				_, two := b.counts()
@@ -117,7 +122,7 @@ func TestARedisThatIsFullEndsTheSharing(t *testing.T) {
 	wantPiece(t, p, head("h"))
 	a.give(body(strings.Repeat("x", 8<<20)))
 	begin := time.Now()
-	if got, _, err := rest(p); !isGone(err) || time.Since(begin) > passesOnWithin {
+	if got, _, err := rest(p); err == nil || isGone(err) || time.Since(begin) > passesOnWithin { // it is not the node that has failed
 		t.Errorf("%d bytes, %v after %v", len(got), err, time.Since(begin))
 	}
 	if st := n[0].Stats(); st.Lost != 1 || st.Held != 0 || n[0].store.State().Open {
@@ -128,21 +133,24 @@ func TestARedisThatIsFullEndsTheSharing(t *testing.T) {
 func TestAUserWhoMayNotShareIsToldSoOnceAndIsNoOutage(t *testing.T) {
 	server := storetest.StartRedis(t)
 	raw := rawClient(t, server)
-	if err := raw.Do(t.Context(), "acl", "setuser", "app", "on", ">secret", "~jaegis:*", "-@all", "+get", "+getrange", "+set", "+unlink").Err(); err != nil {
-		t.Fatal(err)
-	}
-	var log syncBuffer
-	n := openNode(t, redis.Options{
-		URL: server.URL, Username: "app", Password: "secret", Logger: slog.New(slog.NewTextHandler(&log, nil)),
-	}, redis.FillOptions{})
-	for range 10 {
-		if c, err := n.Claim(t.Context(), storetest.Key("k"), "", newAnswer()); err == nil || errors.Is(err, redis.ErrOpen) {
-			t.Errorf("%+v, %v", c, err)
+	for _, rules := range [][]any{{"-@all", "+get", "+getrange", "+set", "+unlink"}, {"+@all", "-time"}} { // the one is told by NOPERM, the other by its script
+		if err := raw.Do(t.Context(), append([]any{"acl", "setuser", "app", "reset", "on", ">secret", "~jaegis:*"}, rules...)...).Err(); err != nil {
+			t.Fatal(err)
 		}
-	}
-	putBody(t, n.store, "k", 100)
-	if n.store.State().Open || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "NOPERM") || strings.Contains(log.String(), "secret") {
-		t.Errorf("%+v, said %q", n.store.State(), log.String())
+		var log syncBuffer
+		n := openNode(t, redis.Options{
+			URL: server.URL, Username: "app", Password: "secret", Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		}, redis.FillOptions{})
+		for range 10 {
+			if c, err := n.Claim(t.Context(), storetest.Key("k"), "", newAnswer()); err == nil || errors.Is(err, redis.ErrOpen) {
+				t.Errorf("%+v, %v", c, err)
+			}
+		}
+		putBody(t, n.store, "k", 100)
+		if n.store.State().Open || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "shar") || strings.Contains(log.String(), "secret") {
+			t.Errorf("%+v, said %q", n.store.State(), log.String())
+		}
+		storetest.Eventually(t, passesOnWithin, "no lease is left", func() bool { return len(keysOf(t, raw, "jaegis:fill:*")) == 0 })
 	}
 }
 

@@ -31,7 +31,7 @@ func (f *Fills) join(ctx context.Context, key cachekey.Key, holder string) (stor
 		f.counts.busy.Add(1)
 		return store.Claim{}, nil
 	}
-	w := &follower{f: f, ctx: ctx, lease: leaseName(key.String()), token: holder, heard: time.Now()}
+	w := &follower{f: f, ctx: ctx, lease: leaseName(key.String()), token: holder}
 	age, may, err := w.knock(node)
 	switch {
 	case err != nil:
@@ -54,7 +54,8 @@ type follower struct {
 	ctx    context.Context
 	lease  string
 	token  string
-	heard  time.Time // the last sign that the holder is alive
+	fault  time.Time // when Redis first failed it since a sign of the holder; zero: it has not
+	free   time.Time // when it first found the lease to be free, likewise
 	last   uint64    // number of the item that was given last
 	items  []goredis.XMessage
 	begun  bool // a piece has been given
@@ -88,7 +89,6 @@ func (w *follower) knock(node string) (age time.Duration, may bool, err error) {
 			return 0, false, nil
 		case yes:
 			n, err := strconv.ParseInt(ms, 10, 64)
-			w.heard = time.Now()
 			return time.Duration(n) * time.Millisecond, err == nil && n >= 0, nil
 		}
 		if err := w.look(); err != nil {
@@ -113,26 +113,72 @@ func (w *follower) wait(do func(context.Context) error) error {
 	return w.f.call(w.ctx, quietTime+patience(w.f.s.opts), do)
 }
 
-// look looks whether the holder has its lease; the error is ErrHolderGone when
-// it has not. When its answer has landed it may still be publishing.
+// look looks whether the holder has its lease. When its answer has landed it may
+// still be publishing. One that has not is gone (store.ErrHolderGone), unless it
+// is Redis that has lost the lease: then the answer may go on, for whoever has
+// its beginning, as soon as the holder has taken the lease again.
 func (w *follower) look() error {
 	var holder string
-	err := w.f.call(w.ctx, patience(w.f.s.opts), func(ctx context.Context) (err error) {
-		holder, err = w.f.talk.Get(ctx, w.lease).Result()
-		if errors.Is(err, goredis.Nil) {
-			return nil
+	streamed := false
+	err := w.f.call(w.ctx, patience(w.f.s.opts), func(ctx context.Context) error {
+		pipe := w.f.talk.Pipeline()
+		get, exists := pipe.Get(ctx, w.lease), pipe.Exists(ctx, w.stream())
+		_, _ = pipe.Exec(ctx)
+		holder, streamed = get.Val(), exists.Val() == 1
+		if err := get.Err(); err != nil && !errors.Is(err, goredis.Nil) {
+			return err
 		}
-		return err
+		return exists.Err()
 	})
-	if err == nil && strings.TrimPrefix(holder, landedMark) != w.token {
-		w.f.counts.passed.Add(1)
-		return store.ErrHolderGone
+	switch held := strings.TrimPrefix(holder, landedMark) == w.token; {
+	case err != nil && w.begun:
+		return w.bear(err)
+	case err != nil:
+		return err
+	case held:
+		w.fault, w.free = time.Time{}, time.Time{}
+		return nil
+	case holder == "" && w.begun && w.mayReturn():
+		return nil
+	case !w.fault.IsZero(), holder == "" && w.begun && !streamed:
+		return errNotBrought
 	}
-	return err
+	w.f.counts.passed.Add(1)
+	return store.ErrHolderGone
+}
+
+// errNotBrought is what who follows gets when it is not the holder that has
+// failed, or nobody knows.
+var errNotBrought = errors.New("redis does not bring what another node fetches")
+
+// mayReturn says whether a holder that has lost its lease may still take it again.
+// Nothing may have been seen of what happened to Redis: two heartbeats are waited
+// for anyhow.
+func (w *follower) mayReturn() bool {
+	if w.free.IsZero() {
+		w.free = time.Now()
+	}
+	if w.fault.IsZero() {
+		return time.Since(w.free) < 2*beat
+	}
+	return time.Since(w.free) < resumeTime
+}
+
+// bear waits where Redis has failed who is in the midst of an answer, and gives
+// the error when that is too long.
+func (w *follower) bear(err error) error {
+	if w.fault.IsZero() {
+		w.fault = time.Now()
+	}
+	w.free = time.Time{}
+	if isRefusal(err) || !w.f.await(w.ctx, awayTime-time.Since(w.fault)) {
+		return err
+	}
+	return nil
 }
 
 // Next implements store.Pieces. Until it has given a piece it gives up when
-// Redis does not answer; afterwards it tries again for as long as a lease lasts.
+// Redis does not answer; afterwards it waits for Redis and for the holder.
 func (w *follower) Next() (store.Piece, error) {
 	if w.ended {
 		return store.Piece{}, store.ErrHolderGone
@@ -180,22 +226,17 @@ func (w *follower) read() error {
 		}
 		return err
 	})
-	if err == nil && len(w.items) == 0 {
-		err = w.look()
-	}
 	switch {
-	case err == nil:
-		w.heard = time.Now()
+	case err == nil && len(w.items) > 0:
+		w.fault, w.free = time.Time{}, time.Time{}
 		return nil
-	case errors.Is(err, store.ErrHolderGone):
-		return err
+	case err == nil:
+		return w.look()
 	case w.ctx.Err() != nil:
 		return context.Cause(w.ctx)
-	case !w.begun:
-		return w.look() // late, on a busy machine, is not away
-	case time.Since(w.heard) > leaseTime:
-		return err
+	case w.begun:
+		return w.bear(err)
 	}
-	pause(w.ctx, minPause)
-	return nil
+	w.fault = time.Now()
+	return w.look() // late, on a busy machine, is not away
 }

@@ -23,8 +23,11 @@ type lease struct {
 	closed atomic.Bool // to further followers: its beginning is not kept any more
 
 	// Guarded by f.mu:
-	renewed time.Time          // just before it was last taken or renewed; zero while it is asked for
-	lose    context.CancelFunc // ends what publishes it; nil while nothing does
+	renewed   time.Time // just before it was last taken or renewed; zero while it is asked for
+	at        int64     // when that was, by Redis' clock, in milliseconds
+	shaky     bool      // it could not be renewed since
+	publisher *publisher
+	lose      context.CancelFunc // ends that; nil while there is none
 }
 
 // The first character of a token is the version of what is published.
@@ -109,13 +112,14 @@ func (l *lease) Release(landed bool) {
 	l.release(mark)
 }
 
-// resign gives up a lease while its answer is still coming, for who follows is
-// not to wait for it.
+// resign gives up a lease while its answer is still coming, because Redis does
+// not take it. Who follows finds neither lease nor stream, and knows.
 func (f *Fills) resign(l *lease) {
 	if f.leave(l) {
 		f.counts.lost.Add(1)
 		l.release("")
 	}
+	_ = f.call(f.ctx, f.s.opts.Budget, func(ctx context.Context) error { return f.talk.Unlink(ctx, l.stream()).Err() })
 }
 
 func (l *lease) release(mark string) {
@@ -145,6 +149,7 @@ func (f *Fills) endPublishing(l *lease) {
 	defer f.mu.Unlock()
 	if l.lose != nil {
 		l.lose()
+		l.publisher = nil
 	}
 }
 
@@ -166,56 +171,91 @@ func (f *Fills) heart() {
 		case <-f.ctx.Done():
 			return
 		case <-tick.C:
+		case <-f.s.breaker.inUse():
 		}
 		f.renew(f.held())
 	}
 }
 
-// renewScript is EVAL's: in a pipeline there is no second try for a script that
-// the server does not know by its digest.
+// renewScript renews a lease, or takes it again if nobody has it, and nobody can
+// have had it and be forgotten: so little time has passed, by Redis' own clock,
+// since it was renewed. It is EVAL's: in a pipeline there is no second try for a
+// script that the server does not know by its digest.
 const renewScript = `
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('PEXPIRE', KEYS[2], ARGV[3])
-return 1`
+local now = redis.call('TIME')
+local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] or not holder and math.abs(ms - ARGV[4]) > tonumber(ARGV[5]) then return {0, ms} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+local whole = redis.call('PEXPIRE', KEYS[2], ARGV[3])
+if not holder then whole = 0 end
+return {1 + whole, ms}`
+
+// What renewScript gives first.
+const (
+	renewLost  = iota // another node has the lease, or may have had it
+	renewTorn         // it is ours, but Redis has not all that it had, if only an answer that is not published
+	renewWhole        // it is ours, and its stream is there
+)
 
 // renew renews the leases, and drops those that are lost: another's by now, or
-// not renewed in time.
+// not renewed for too long.
 func (f *Fills) renew(all []*lease) {
 	now := time.Now()
 	results := make([]*goredis.Cmd, len(all))
 	_ = f.call(f.ctx, beat, func(ctx context.Context) error {
 		pipe := f.talk.Pipeline()
 		for i, l := range all {
-			results[i] = pipe.Eval(ctx, renewScript, []string{l.name, l.stream()}, l.token, leaseTime.Milliseconds(), streamTime.Milliseconds())
+			_, at := f.lastRenewed(l)
+			results[i] = pipe.Eval(ctx, renewScript, []string{l.name, l.stream()}, l.token, leaseTime.Milliseconds(), streamTime.Milliseconds(), at, holdTime.Milliseconds())
 		}
 		_, err := pipe.Exec(ctx)
 		return err
 	})
 	for i, l := range all {
-		lost := false
+		var got []int64
 		if results[i] != nil {
-			n, err := results[i].Int()
-			if err == nil && n == 1 {
-				f.mark(l, now)
-				continue
-			}
-			lost = err == nil
+			got, _ = results[i].Int64Slice() // an error is as good as no answer
 		}
-		if lost || time.Since(f.lastRenewed(l)) > leaseTime {
+		switch renewed, _ := f.lastRenewed(l); {
+		case len(got) == 2 && got[0] != renewLost:
+			if shaky := f.mark(l, now, got[1]); shaky || got[0] == renewTorn {
+				f.mend(l)
+			}
+		case len(got) == 2, time.Since(renewed) > holdTime:
 			f.drop(l)
+		default:
+			f.doubt(l)
 		}
 	}
 }
 
-func (f *Fills) mark(l *lease, at time.Time) {
+// mark notes a renewal, and says whether one before it has failed.
+func (f *Fills) mark(l *lease, when time.Time, at int64) (shaky bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l.renewed = at
+	shaky = l.shaky
+	l.renewed, l.at, l.shaky = when, at, false
+	return shaky
 }
 
-func (f *Fills) lastRenewed(l *lease) time.Time {
+func (f *Fills) doubt(l *lease) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return l.renewed
+	l.shaky = true
+}
+
+func (f *Fills) lastRenewed(l *lease) (when time.Time, at int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return l.renewed, l.at
+}
+
+// mend has what is published looked after: the stream may lack some of it.
+func (f *Fills) mend(l *lease) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p := l.publisher; p != nil && !f.closed {
+		f.publishing.Go(p.mend)
+	}
 }

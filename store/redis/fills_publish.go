@@ -2,9 +2,8 @@ package redis
 
 import (
 	"context"
-	"fmt"
-	"strconv"
-	"strings"
+	"errors"
+	"sync"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -12,116 +11,30 @@ import (
 	"jaegis-proxy/store"
 )
 
-// door answers those who knock, one after another. It ends with Close.
-func (f *Fills) door() {
-	wait := minPause
-	for f.ctx.Err() == nil {
-		knock, err := f.listen()
-		switch {
-		case err != nil:
-			if !pause(f.ctx, wait) {
-				return
-			}
-			wait = min(2*wait, maxPause)
-			continue
-		case knock != "":
-			f.answer(knock)
-		}
-		wait = minPause
-	}
-}
-
-const (
-	// doorTime is how long one call waits for somebody to knock, doorKept how
-	// long a knock is kept for a node that does not listen.
-	doorTime = 2 * time.Second
-	doorKept = 3 * time.Second
-
-	// minPause and maxPause are how long the door waits before it tries again to
-	// listen.
-	minPause = 50 * time.Millisecond
-	maxPause = time.Second
-)
-
-// listen waits for a knock; there may be none.
-func (f *Fills) listen() (knock string, err error) {
-	err = f.call(f.ctx, doorTime+patience(f.s.opts), func(ctx context.Context) error {
-		knock, err = f.pop(ctx, doorTime, doorName(f.node))
-		return err
-	})
-	return knock, err
-}
-
-// What the holder answers to a knock: yes and how many milliseconds ago the
-// answer was asked for; no, go alone; or that it holds no such lease any more.
-const (
-	replyYes  = "yes "
-	replyNo   = "no"
-	replyGone = "gone"
-)
-
-// answer answers a knock, which is a token, a nonce and the name of the lease.
-func (f *Fills) answer(knock string) {
-	parts := strings.SplitN(knock, " ", 3)
-	if len(parts) != 3 {
-		return
-	}
-	token, nonce, name := parts[0], parts[1], parts[2]
-	reply := replyGone
-	if l := f.lease(token); l != nil && l.name == name {
-		if reply = replyNo; !l.closed.Load() {
-			if age, ok := l.answer.Admit(); ok {
-				f.publish(l)
-				reply = replyYes + strconv.FormatInt(age.Milliseconds()+1, 10)
-			}
-		}
-	}
-	_ = f.push(f.ctx, patience(f.s.opts), streamName(name, token)+":"+nonce, reply) // who waits for it looks again
-}
-
-// push adds to a list that goes away by itself.
-func (f *Fills) push(ctx context.Context, limit time.Duration, list, what string) error {
-	return f.call(ctx, limit, func(ctx context.Context) error {
-		return pushScript.Run(ctx, f.talk, []string{list}, what, doorKept.Milliseconds()).Err()
-	})
-}
-
-var pushScript = goredis.NewScript(`
-redis.call('RPUSH', KEYS[1], ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return 1`)
-
-// publish sets what publishes the lease's answer going, unless something does.
-func (f *Fills) publish(l *lease) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if l.lose != nil {
-		return
-	}
-	var ctx context.Context
-	ctx, l.lose = context.WithCancel(f.ctx)
-	p := &publisher{f: f, l: l, ctx: ctx, pieces: l.answer.Pieces(ctx)}
-	f.running.Go(p.run)
-}
-
-// publisher adds an answer to its stream as it comes. It ends with the answer,
-// when the lease is lost, or when Redis does not take it.
+// publisher adds an answer to its stream as it comes, and once more what Redis
+// has lost of it. It ends with the answer, when the lease is lost, or when Redis
+// does not take it for longer than anybody waits.
 type publisher struct {
 	f      *Fills
 	l      *lease
 	ctx    context.Context
-	pieces store.Pieces
+	source store.Source
 
-	last   uint64 // number of the item that was added last
-	window []int64
-	kept   int64 // bytes of window, which is of the last items
+	mu     sync.Mutex
+	first  uint64      // number of the first item that is kept
+	ends   []int64     // of the items from that on: where in the body each ends
+	start  int64       // where in the body that one begins
+	kept   int64       // what they take in Redis, about
+	head   []byte      // of the answer, where the first item of all is one
+	newest store.Piece // the last item, for as long as it is at hand; the end is always
+	there  uint64      // number of the last item that is known to be in the stream
 }
 
 func (p *publisher) run() {
 	defer p.f.endPublishing(p.l)
-	defer p.pieces.Close()
+	defer p.source.Close()
 	for {
-		piece, err := p.pieces.Next()
+		piece, err := p.source.Next()
 		if err != nil {
 			return
 		}
@@ -144,57 +57,131 @@ func (p *publisher) run() {
 	}
 }
 
-// add adds an item. It tries again while there may still be somebody who
-// follows: a short trouble is no harm, for the answer itself waits for nobody.
+// add adds an item. It tries again while there may still be somebody who waits:
+// the answer itself waits for nobody.
 func (p *publisher) add(piece store.Piece) bool {
-	number := p.last + 1
-	item := p.f.sealItem(p.l.stream(), number, piece)
-	p.makeRoom(int64(len(item)) + itemOverhead)
+	p.note(piece)
+	defer p.noted()
 	began := time.Now()
 	for {
-		err := p.f.call(p.ctx, patience(p.f.s.opts), func(ctx context.Context) error { return p.send(ctx, number, item) })
-		switch {
+		switch err := p.bring(); {
 		case err == nil:
-			p.last = number
 			return true
-		case isRefusal(err), time.Since(began) > leaseTime, !pause(p.ctx, minPause):
+		case isRefusal(err), errors.Is(err, errForgotten), !p.f.await(p.ctx, holdTime-time.Since(began)):
 			return false
 		}
 	}
 }
 
-// makeRoom counts an item, and of those before it forgets the oldest that are
-// too many. From then on nobody can follow from the beginning.
-func (p *publisher) makeRoom(size int64) {
-	p.window, p.kept = append(p.window, size), p.kept+size
-	for p.kept > p.f.maxBytes && len(p.window) > 1 {
+// mend has the stream looked at, and what it lacks added.
+func (p *publisher) mend() {
+	p.mu.Lock()
+	p.there = 0
+	p.mu.Unlock()
+	_ = p.bring() // where it fails, the next item is added no sooner either
+}
+
+// note counts an item, and of those before it forgets the oldest that are too
+// many. From then on nobody can follow from the beginning.
+func (p *publisher) note(piece store.Piece) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	end := p.start
+	if n := len(p.ends); n > 0 {
+		end = p.ends[n-1]
+	}
+	switch piece.Kind {
+	case store.PieceHead:
+		p.head = append([]byte{}, piece.Data...)
+	case store.PieceBody:
+		end += int64(len(piece.Data))
+	default:
+		piece.Data = append([]byte{}, piece.Data...)
+	}
+	p.newest, p.ends, p.kept = piece, append(p.ends, end), p.kept+int64(len(piece.Data))+itemOverhead
+	for p.kept > p.f.maxBytes && len(p.ends) > 1 {
 		p.l.closed.Store(true)
-		p.kept -= p.window[0]
-		p.window = p.window[1:]
+		size := p.ends[0] - p.start
+		if p.first == 1 {
+			size += int64(len(p.head))
+		}
+		p.kept -= size + itemOverhead
+		p.first, p.start, p.ends = p.first+1, p.ends[0], p.ends[1:]
+	}
+	p.source.Keep(p.start)
+}
+
+// noted says that the newest item is not at hand any more.
+func (p *publisher) noted() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.newest.Kind.Last() {
+		p.newest = store.Piece{}
 	}
 }
 
-// send adds the item, takes out what is forgotten, and keeps the stream for a
-// while more.
-func (p *publisher) send(ctx context.Context, number uint64, item []byte) error {
-	stream := p.l.stream()
-	pipe := p.f.talk.TxPipeline()
-	add := pipe.XAdd(ctx, &goredis.XAddArgs{Stream: stream, ID: itemID(number), Values: []any{itemField, item}})
-	if first := number + 1 - uint64(len(p.window)); first > 1 {
-		pipe.XTrimMinID(ctx, stream, itemID(first))
-	}
-	pipe.PExpire(ctx, stream, streamTime)
-	_, err := pipe.Exec(ctx)
-	if isThere(add.Err()) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("xadd: %w", err)
+// errForgotten says that the stream lacks what is not kept any more.
+var errForgotten = errors.New("what the stream lacks of an answer is not kept any more")
+
+// bring adds what the stream lacks, as far as it is kept.
+func (p *publisher) bring() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for last := p.first + uint64(len(p.ends)) - 1; p.there < last; {
+		number := max(p.there+1, p.first)
+		piece, err := p.itemLocked(number)
+		if err != nil {
+			return err
+		}
+		if p.there, err = p.send(number, p.first, piece); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// isThere says that an item has been added before, with nobody told of it.
-func isThere(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "equal or smaller than the target stream top item")
+// itemLocked gives an item that is kept.
+func (p *publisher) itemLocked(number uint64) (store.Piece, error) {
+	i := int(number - p.first)
+	switch {
+	case i == len(p.ends)-1 && p.newest.Kind != 0:
+		return p.newest, nil
+	case number == 1 && p.head != nil:
+		return store.Piece{Kind: store.PieceHead, Data: p.head}, nil
+	}
+	start := p.start
+	if i > 0 {
+		start = p.ends[i-1]
+	}
+	b := make([]byte, p.ends[i]-start)
+	if err := p.source.Again(b, start); err != nil {
+		return store.Piece{}, errors.Join(errForgotten, err)
+	}
+	return store.Piece{Kind: store.PieceBody, Data: b}, nil
 }
+
+// send adds an item, takes out what is before the first one that is kept, and
+// keeps the stream for a while more. It gives the number of the last item that
+// is there: a smaller one when some before it are missing.
+func (p *publisher) send(number, first uint64, piece store.Piece) (there uint64, err error) {
+	stream := p.l.stream()
+	item := p.f.sealItem(stream, number, piece)
+	err = p.f.call(p.ctx, patience(p.f.s.opts), func(ctx context.Context) error {
+		n, err := addScript.Run(ctx, p.f.talk, []string{stream}, number, item, first, streamTime.Milliseconds()).Int64()
+		there = uint64(max(n, 0))
+		return err
+	})
+	return there, err
+}
+
+// addScript adds an item behind the one before it, or as the first one that is
+// kept. One that was added before, with nobody told of it, is there once.
+var addScript = goredis.NewScript(`
+local top, last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1), 0
+if top[1] then last = tonumber(string.match(top[1][1], '^%d+')) end
+local number, first = tonumber(ARGV[1]), tonumber(ARGV[3])
+if last >= number or last < number - 1 and number > first then return last end
+redis.call('XADD', KEYS[1], ARGV[1] .. '-0', '` + itemField + `', ARGV[2])
+if first > 1 then redis.call('XTRIM', KEYS[1], 'MINID', first) end
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return number`)

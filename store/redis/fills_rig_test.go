@@ -77,7 +77,7 @@ func (a *answer) Admit() (time.Duration, bool) {
 	return a.age, !a.no
 }
 
-func (a *answer) Pieces(ctx context.Context) store.Pieces {
+func (a *answer) Pieces(ctx context.Context) store.Source {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.opened++
@@ -94,6 +94,8 @@ type given struct {
 	a   *answer
 	ctx context.Context
 	n   int
+
+	kept int64 // guarded by a.mu
 }
 
 func (g *given) Next() (store.Piece, error) {
@@ -113,6 +115,29 @@ func (g *given) Next() (store.Piece, error) {
 			return store.Piece{}, g.ctx.Err()
 		}
 	}
+}
+
+// Again gives bytes of the body as a flight does.
+func (g *given) Again(p []byte, off int64) error {
+	g.a.mu.Lock()
+	defer g.a.mu.Unlock()
+	var all []byte
+	for _, piece := range g.a.pieces {
+		if piece.Kind == store.PieceBody {
+			all = append(all, piece.Data...)
+		}
+	}
+	if off < g.kept || off+int64(len(p)) > int64(len(all)) {
+		return errors.New("not kept")
+	}
+	copy(p, all[off:])
+	return nil
+}
+
+func (g *given) Keep(off int64) {
+	g.a.mu.Lock()
+	defer g.a.mu.Unlock()
+	g.kept = off
 }
 
 func (g *given) Close() {

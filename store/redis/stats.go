@@ -153,8 +153,11 @@ func isRefusal(err error) bool {
 			return true
 		}
 	}
-	return false
+	return err != nil && strings.Contains(err.Error(), scriptDenied)
 }
+
+// scriptDenied is how Redis says NOPERM of a command in a script.
+const scriptDenied = "The user executing the script can't"
 
 // rule gives the ACL rule for want of which Redis has refused, empty where it
 // is not for want of one.
@@ -163,7 +166,7 @@ func rule(err error) string {
 		return ""
 	}
 	text := err.Error()
-	inScript := strings.Contains(text, "The user executing the script can't")
+	inScript := strings.Contains(text, scriptDenied)
 	switch {
 	case !inScript && !goredis.HasErrorPrefix(err, "NOPERM"):
 		return ""
