@@ -210,6 +210,15 @@ func (j *joiners) add(tenant string) {
 	j.by[tenant]++
 }
 
+// leave takes one back, if there is any.
+func (j *joiners) leave(tenant string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.by[tenant] > 0 {
+		j.by[tenant]--
+	}
+}
+
 // end gives the counts; who comes later is not counted.
 func (j *joiners) end() map[string]int {
 	j.mu.Lock()

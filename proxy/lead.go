@@ -96,6 +96,7 @@ type leader struct {
 	released chan struct{} // closed once the lease is given back
 	isStored bool          // the answer is in the store
 	took     time.Duration // the whole fetch
+	given    *given        // what callers have got of another node's answer; nil without one
 }
 
 // newFlight makes a flight for the call. With abandon it ends when no client
@@ -288,8 +289,13 @@ func (l *leader) fetch() (head *answerHead, err error) {
 			l.p.log.Error("panic in a fetch", "panic", r, "stack", string(debug.Stack()))
 			err = fmt.Errorf("%w: internal error", errBroken)
 		}
+		l.countTakeover(err)
 	}()
-	resp, err := l.ask()
+	ask := l.ask
+	if l.given != nil {
+		ask = l.askAgain
+	}
+	resp, err := ask()
 	if err != nil {
 		return nil, err
 	}
@@ -311,7 +317,11 @@ func (l *leader) fetch() (head *answerHead, err error) {
 			l.prove(head)
 		}
 	}
-	l.f.Start(*head, resp.Length, !head.decision.Store && !l.route.Shadow)
+	if l.given == nil {
+		l.f.Start(*head, resp.Length, !head.decision.Store && !l.route.Shadow)
+	} else if err := l.goOn(head); err != nil {
+		return nil, err
+	}
 	return head, l.copy(resp)
 }
 
@@ -438,7 +448,7 @@ func (l *leader) copy(resp *Response) error {
 		if l.size = int64(len(l.prefix)); l.size > l.route.MaxObjectBytes {
 			l.outgrow()
 		}
-		if err := l.f.Write(l.prefix, whole); err != nil || whole {
+		if err := l.write(l.prefix, whole); err != nil || whole {
 			return err
 		}
 	}
@@ -456,7 +466,7 @@ func (l *leader) copy(resp *Response) error {
 			return errPart
 		}
 		if n > 0 || last {
-			if werr := l.f.Write((*buf)[:n], last); werr != nil {
+			if werr := l.write((*buf)[:n], last); werr != nil {
 				return werr
 			}
 		}

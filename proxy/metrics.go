@@ -21,6 +21,7 @@ type metrics struct {
 	results  *prometheus.CounterVec   // upstream, result
 	refusals *prometheus.CounterVec   // route, reason
 	shadows  *prometheus.CounterVec   // route, result
+	taken    *prometheus.CounterVec   // route, result
 	noRoute  [outcomes]prometheus.Counter
 	mu       sync.Mutex
 	perRoute map[string]*routeMetrics
@@ -54,6 +55,9 @@ func newMetrics(p *Proxy, reg prometheus.Registerer) (*metrics, error) {
 		shadows: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jaegis_shadow_total", Help: "Requests in shadow mode: miss, or a would-be hit that is the same as the fresh answer or different.",
 		}, []string{"route", "result"}),
+		taken: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jaegis_taken_over_total", Help: "Answers of other nodes that Redis ceased to bring and that this node fetched itself: given whole, cut because the upstream gave another this time, or failed.",
+		}, []string{"route", "result"}),
 		perRoute: map[string]*routeMetrics{},
 	}
 	flights := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -63,7 +67,7 @@ func newMetrics(p *Proxy, reg prometheus.Registerer) (*metrics, error) {
 		Name: "jaegis_spool_bytes", Help: "Bytes of bodies on disk.",
 	}, func() float64 { return float64(p.spools.Disk()) })
 	var errs []error
-	for _, c := range []prometheus.Collector{m.requests, m.hits, m.heads, m.results, m.refusals, m.shadows, flights, spooled} {
+	for _, c := range []prometheus.Collector{m.requests, m.hits, m.heads, m.results, m.refusals, m.shadows, m.taken, flights, spooled} {
 		errs = append(errs, reg.Register(c))
 	}
 	for o := range outcomes {
@@ -105,6 +109,8 @@ func (m *metrics) notStored(r *Route, why policy.Reason) {
 }
 
 func (m *metrics) shadow(r *Route, result string) { m.shadows.WithLabelValues(r.Name, result).Inc() }
+
+func (m *metrics) takeover(r *Route, result string) { m.taken.WithLabelValues(r.Name, result).Inc() }
 
 // upstream counts a request that was sent; resp is nil when it failed, or when
 // nobody wanted the answer any more.

@@ -18,6 +18,7 @@ const (
 	relayed      relayResult = iota // the flight has ended with what came, or with an error
 	relayGone                       // the node is gone, and nothing has come: somebody else is to fetch
 	relayRefused                    // nothing has come of use: this node fetches, for its own callers
+	relayLost                       // it does not come on, for no fault of the node: this one fetches and goes on behind it
 )
 
 // errCutElsewhere is what an answer is cut with when the node that fetched it is
@@ -44,8 +45,8 @@ func (l *leader) relay(in store.Pieces, asked time.Time) (result relayResult) {
 	l.f.Spare()
 	head, result := l.relayHead(in, asked)
 	if head == nil {
-		if result != relayed && (l.why == fetchRefresh || !l.route.CancelAbandoned) {
-			l.f.Keep()
+		if result != relayed {
+			l.keepOn()
 		}
 		return result
 	}
@@ -57,12 +58,17 @@ func (l *leader) relay(in store.Pieces, asked time.Time) (result relayResult) {
 		l.f.Close(nil)
 		return relayed
 	}
+	l.given = newGiven(head)
 	length := head.length
 	if head.status == 204 || head.status == 304 {
 		length = -1 // what the head says is of another body
 	}
 	tail, err := l.relayBody(in, length)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNotBrought):
+		l.keepOn()
+		return relayLost
+	case err != nil:
 		l.cutRelay(err)
 		return relayed
 	}
@@ -79,6 +85,13 @@ func (l *leader) relay(in store.Pieces, asked time.Time) (result relayResult) {
 		l.p.refused.Set(l.joinKey, tail.Refused)
 	}
 	return relayed
+}
+
+// keepOn has the fetch go on without readers, as one of this node's own does.
+func (l *leader) keepOn() {
+	if l.why == fetchRefresh || !l.route.CancelAbandoned {
+		l.f.Keep()
+	}
 }
 
 func (l *leader) cutRelay(err error) {
@@ -124,8 +137,10 @@ func (l *leader) relayBody(in store.Pieces, length int64) (*wireTail, error) {
 		switch {
 		case err != nil && l.f.Context().Err() != nil:
 			return nil, context.Cause(l.f.Context())
-		case err != nil:
+		case errors.Is(err, store.ErrHolderGone):
 			return nil, errCutElsewhere
+		case err != nil:
+			return nil, errors.Join(errNotBrought, err)
 		case piece.Kind == store.PieceBody && (length < 0 || l.size+int64(len(piece.Data)) <= length):
 			l.size += int64(len(piece.Data))
 			if l.size > l.route.MaxObjectBytes && !l.f.Sealed() {
@@ -134,7 +149,7 @@ func (l *leader) relayBody(in store.Pieces, length int64) (*wireTail, error) {
 			}
 			if l.size == length {
 				lastly = append([]byte{}, piece.Data...)
-			} else if err := l.f.Write(piece.Data, false); err != nil {
+			} else if err := l.give(piece.Data, false); err != nil {
 				return nil, err
 			}
 		case piece.Kind == store.PieceEnd && (length < 0 || l.size == length):
@@ -142,7 +157,7 @@ func (l *leader) relayBody(in store.Pieces, length int64) (*wireTail, error) {
 			if err != nil {
 				return nil, err
 			}
-			return tail, l.f.Write(lastly, true)
+			return tail, l.give(lastly, true)
 		case piece.Kind == store.PieceFail:
 			return nil, failureOf(piece.Data)
 		default:

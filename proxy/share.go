@@ -17,7 +17,8 @@ import (
 //	holder   it has the lease and fetches, as it would without other nodes. Who
 //	         follows from elsewhere is one more reader of its flight (outgoing).
 //	relay    another node fetches: it copies from there into its own flight, and
-//	         stores nothing (relay.go).
+//	         stores nothing (relay.go). Where the store fails in the midst of
+//	         that, it fetches itself and goes on behind what has come (takeover.go).
 //	neither  what another node fetched is in the store by now: everybody looks
 //	         again. Or there is nobody to ask, and it fetches for its own node.
 //
@@ -186,7 +187,7 @@ func (l *leader) claim() (done bool) {
 		switch l.relay(claim.Follow, began.Add(-claim.Age)) {
 		case relayed:
 			return true
-		case relayRefused:
+		case relayRefused, relayLost:
 			return false
 		}
 	}

@@ -197,30 +197,6 @@ func TestAFaultOfRedisInMidFetchCostsNoRequest(t *testing.T) {
 	}
 }
 
-// Those in mid-answer are cut, and see it; the node that fetches goes on.
-func TestAFaultOfRedisInMidAnswerCutsOtherNodesAlone(t *testing.T) {
-	n := startNodes(t, 2, atOnce)
-	path, pieces := "/c/a", parts(3, 3000)
-	body, gate := strings.Join(pieces, ""), make(chan struct{})
-	n.origin.On(path, origintest.Reply{Pieces: pieces, Gate: gate}.Serve)
-	raw := send("POST", path, "hello")
-	own := n.all[0].clients(t, 20, raw)
-	n.awaitCalls(t, path, 1)
-	others := n.all[1].clients(t, 20, raw)
-	each(t, append(own, others...), "head", (*client).head)
-	open(t, gate)
-	each(t, append(own, others...), "first piece", func(c *client) error { return c.upTo(3000) })
-	n.redis.Kill()
-	each(t, others, "the end of half an answer", (*client).cut)
-	close(gate)
-	each(t, own, "all of it", func(c *client) error { return c.rest(body) })
-	n.expectCalls(t, path, 1)
-	if got := n.all[1].whole(t, raw); string(got.Body) != body {
-		t.Errorf("%d bytes afterwards", len(got.Body))
-	}
-	n.expectCalls(t, path, 2)
-}
-
 func TestEachNodeFetchesForItselfWhereThatIsNotShared(t *testing.T) {
 	n := startNodes(t, 3, inMemoryToo+"\n  shared_fills: {enabled: false}")
 	path, head := "/c/a", make(chan struct{})
