@@ -184,6 +184,7 @@ func freezeProxy(ctx context.Context, r *run, rng *rand.Rand, n *node) error {
 
 func breakLink(state linkState) func(context.Context, *run, *rand.Rand, *node) error {
 	return func(ctx context.Context, r *run, rng *rand.Rand, n *node) error {
+		r.kills.Add(1) // to those who read its answers by way of Redis it is as good as ended
 		l := r.backend.links[n.index]
 		l.set(state)
 		pause(ctx, some(rng, 3*r.opts.disconnected))

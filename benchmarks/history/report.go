@@ -49,6 +49,7 @@ func (r *run) result(workers []*worker, took time.Duration) (*result, error) {
 func (c *counts) add(o *counts) {
 	c.operations += o.operations
 	c.excused += o.excused
+	c.gone += o.gone
 	c.upstream += o.upstream
 	c.left += o.left
 	c.bytes += o.bytes
@@ -92,6 +93,7 @@ func (r *result) fill(run *run) {
 	r.row("  that the upstream broke off or failed", "%d", r.broken)
 	r.row("  failures passed on", "%d", c.upstream)
 	r.row("cut visibly", "%d", c.verdicts[cutVisibly])
+	r.row("  with a proxy that was ended, frozen or cut off", "%d", c.gone)
 	r.row("not waited for by the client", "%d", c.left)
 	r.row("lost with a proxy that was ended", "%d", c.excused)
 	r.fillPurges(run)

@@ -30,7 +30,7 @@ type run struct {
 
 	version atomic.Int64 // of everything at the upstream
 	left    atomic.Int64 // requests still to be made
-	kills   atomic.Int64 // nodes ended or frozen so far
+	kills   atomic.Int64 // nodes ended, frozen or cut off so far
 	faults  faultCounts
 	purges  purgeCounts
 }

@@ -15,6 +15,7 @@ type counts struct {
 	outcomes   map[string]int64 // by X-Cache, joined ones apart
 	verdicts   [verdicts]int64
 	excused    int64 // errors because the proxy was ended
+	gone       int64 // cut because a proxy was ended, frozen or cut off
 	upstream   int64 // errors of the upstream, passed on
 	left       int64 // answers that the client did not wait for
 	bytes      int64
@@ -183,17 +184,11 @@ func (w *worker) verdict(a *ask, rec *record, kills int64) (verdict, *mark) {
 	case r.status != http.StatusOK:
 		return failed, nil
 	case p.verdict == cutVisibly:
-		if a.bad || w.node.incarnation.Load() != int64(rec.Run) || w.r.kills.Load() != kills {
-			return cutVisibly, nil
-		}
-		return failed, nil
+		return w.excuse(a, rec, kills), nil
 	case p.verdict != good:
 		return p.verdict, nil
 	case !r.whole:
-		if a.bad || w.node.incarnation.Load() != int64(rec.Run) || w.r.kills.Load() != kills {
-			return cutVisibly, nil // after the last byte
-		}
-		return failed, nil
+		return w.excuse(a, rec, kills), nil // after the last byte
 	case !plausible:
 		return implausible, nil
 	}
@@ -201,6 +196,19 @@ func (w *worker) verdict(a *ask, rec *record, kills int64) (verdict, *mark) {
 		ask: a, node: w.node.index, incarnation: rec.Run, asked: rec.Begun, came: rec.Ended,
 		outcome: out, version: p.version, made: p.made, newest: w.r.version.Load(),
 	})
+}
+
+// excuse says whether an answer may be cut where the client can see it: by the
+// upstream, or because a proxy is gone, which may be the one that fetched it.
+func (w *worker) excuse(a *ask, rec *record, kills int64) verdict {
+	switch {
+	case a.bad:
+		return cutVisibly
+	case w.node.incarnation.Load() != int64(rec.Run), w.r.kills.Load() != kills:
+		w.counts.gone++
+		return cutVisibly
+	}
+	return failed
 }
 
 // outcomeOf reads what the answer says was done, and whether its two fields say
