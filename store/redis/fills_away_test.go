@@ -66,9 +66,10 @@ func (b *begun) ends(t *testing.T) {
 	if st := b.holder.Stats(); st.Lost != 0 || st.Held != 0 {
 		t.Errorf("%+v", st)
 	}
-	if opened, closed := b.counts(); opened != 1 || closed != 1 {
-		t.Errorf("the answer was read %d times, closed %d times", opened, closed)
-	}
+	storetest.Eventually(t, passesOnWithin, "the answer was read once, and closed", func() bool {
+		opened, closed := b.counts()
+		return opened == 1 && closed == 1
+	})
 }
 
 // awaitLease waits until the lease is in Redis.

@@ -372,3 +372,35 @@ func TestClosingEndsWhatWaits(t *testing.T) {
 		t.Errorf("%+v after Close", c)
 	}
 }
+
+// A miss that nobody else wants pays for one call before its fetch and one after
+// it, and a lease that is kept up for one in a while.
+func TestALeaseCostsOneRoundTripBeforeAndOneAfter(t *testing.T) {
+	server := storetest.StartRedis(t)
+	raw, n := rawClient(t, server), nodesOf(t, server, 1)[0]
+	n.leads(t, storetest.Key("first"), newAnswer()).Release(true) // Redis knows the scripts from now on
+	calls := func() (sent, of int) {
+		for line := range strings.Lines(raw.Info(t.Context(), "commandstats").Val()) {
+			name, rest, _ := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")
+			var k int
+			if _, err := fmt.Sscanf(rest, "%d,", &k); err != nil {
+				continue
+			}
+			switch name {
+			case "evalsha":
+				sent += k
+			case "rpush", "xadd", "xread", "multi":
+				of += k
+			}
+		}
+		return sent, of
+	}
+	const times = 10
+	sent, of := calls()
+	for i := range times {
+		n.leads(t, storetest.Key(fmt.Sprint(i)), newAnswer()).Release(true)
+	}
+	if sent2, of2 := calls(); sent2-sent != 2*times || of2 != of {
+		t.Errorf("%d calls for %d leases, and %d others", sent2-sent, times, of2-of)
+	}
+}
