@@ -195,15 +195,24 @@ func (l *leader) usage() store.Usage {
 	return store.Usage{Model: a.Model, In: a.Usage.Input, Out: a.Usage.Output, Cached: a.Usage.CachedInput}
 }
 
-// joiners counts who joined a fetch, by tenant, until it has ended.
+// joiners counts who joined a fetch, by tenant, until it is known what that saves
+// each of them.
 type joiners struct {
-	mu sync.Mutex
-	by map[string]int
+	mu    sync.Mutex
+	by    map[string]int
+	ended bool
+	saves func(tenant string) // once it has ended; nil: nothing
 }
 
 func (j *joiners) add(tenant string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.ended {
+		if j.saves != nil {
+			j.saves(tenant)
+		}
+		return
+	}
 	if j.by == nil {
 		j.by = map[string]int{}
 	}
@@ -219,13 +228,19 @@ func (j *joiners) leave(tenant string) {
 	}
 }
 
-// end gives the counts; who comes later is not counted.
-func (j *joiners) end() map[string]int {
+// end has it counted what those save who have joined, and who got the head in
+// time and are only now about to say so; nothing with nil.
+func (j *joiners) end(saves func(tenant string)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	by := j.by
-	j.by = map[string]int{}
-	return by
+	for tenant, n := range j.by {
+		for range n {
+			if saves != nil {
+				saves(tenant)
+			}
+		}
+	}
+	j.by, j.ended, j.saves = nil, true, saves
 }
 
 // account counts what the answer cost and, unless it was a failure, what it
@@ -236,15 +251,11 @@ func (l *leader) account(failed bool) {
 	if l.why != fetchPass || u != (store.Usage{}) {
 		l.p.savings.spent(l.route.Name, l.tenant, u, took)
 	}
-	joined := l.joined.end()
+	saves := func(tenant string) { l.p.savings.saved(l.route.Name, tenant, u, took) }
 	if l.ai != nil && l.ai.refused == policy.ReasonAnswerError || failed {
-		joined = nil // there was nothing to save
+		saves = nil // there was nothing to save
 	}
-	for tenant, n := range joined {
-		for range n {
-			l.p.savings.saved(l.route.Name, tenant, u, took)
-		}
-	}
+	l.joined.end(saves)
 	l.tellSpan()
 }
 

@@ -73,13 +73,8 @@ func (l *leader) relay(in store.Pieces, asked time.Time) (result relayResult) {
 		return relayed
 	}
 	l.f.Close(nil)
-	joined := l.joined.end()
 	if tail.Saves {
-		for tenant, n := range joined {
-			for range n {
-				l.p.savings.saved(l.route.Name, tenant, tail.Usage, tail.Took)
-			}
-		}
+		l.joined.end(func(tenant string) { l.p.savings.saved(l.route.Name, tenant, tail.Usage, tail.Took) })
 	}
 	if tail.Refused != "" {
 		l.p.refused.Set(l.joinKey, tail.Refused)
