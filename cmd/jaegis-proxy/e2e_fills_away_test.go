@@ -11,16 +11,21 @@ import (
 	"jaegis-proxy/store/storetest"
 )
 
+// soon is a cache section in which a busy machine has time enough, and a Redis
+// that fails is known soon enough.
+const soon = "redis: {url: REDIS, budget: 300ms, socket_timeout: 2s}\n  memory: {max_bytes: 64MiB}"
+
 // midAnswer starts two nodes whose clients have had the first piece of an answer
 // that the first of them fetches.
 func midAnswer(t *testing.T, path string, gate chan struct{}, upTo int, first, then func(*origintest.Wire, *origintest.Request)) (n *nodes, own, others []*client) {
 	t.Helper()
-	n = startNodes(t, 2, atOnce)
+	n = startNodes(t, 2, soon)
 	n.origin.On(path, first, then)
 	raw := send("POST", path, "hello")
 	own = n.all[0].clients(t, 20, raw)
 	n.awaitCalls(t, path, 1)
 	others = n.all[1].clients(t, 20, raw)
+	n.all[1].awaitClaims(t, "followed", 1)
 	all := append(own, others...)
 	each(t, all, "head", (*client).head)
 	open(t, gate)
@@ -52,12 +57,6 @@ func TestARestartOfRedisInMidAnswerCutsNobody(t *testing.T) {
 				each(t, others, "second piece", func(c *client) error { return c.upTo(6000) })
 				close(gate)
 				each(t, append(own, others...), "all of it", func(c *client) error { return c.rest(body) })
-				n.expectCalls(t, path, 1)
-				for _, r := range n.all {
-					if got := r.untilX(t, send("POST", path, "hello"), "HIT"); string(got.Body) != body {
-						t.Errorf("%d bytes afterwards", len(got.Body))
-					}
-				}
 				n.expectCalls(t, path, 1)
 			})
 		}
