@@ -94,6 +94,7 @@ func TestAFailureIsSharedByThoseWhoWaitAtAnyNode(t *testing.T) {
 				return nil
 			})
 			n.expectCalls(t, path, 1)
+			storetest.Eventually(t, patience, "the lease is given back", func() bool { return n.metric(t, `jaegis_leases\{store="redis"\}`) == 0 })
 			for _, r := range n.all {
 				if got := r.whole(t, raw); string(got.Body) != "good" {
 					t.Errorf("%q", got.Body)
