@@ -115,7 +115,7 @@ func TestPurgeOfAClusterWithoutReplicasIsAcknowledged(t *testing.T) {
 
 // purger purges without pause, each time another tag.
 type purger struct {
-	n     *node
+	n     *member
 	stop  context.CancelFunc
 	going sync.WaitGroup
 	count atomic.Int64 // of those acknowledged
@@ -125,7 +125,7 @@ type purger struct {
 	failed int
 }
 
-func startPurger(t *testing.T, n *node) *purger {
+func startPurger(t *testing.T, n *member) *purger {
 	ctx, stop := context.WithCancel(t.Context())
 	p := &purger{n: n, stop: stop, acked: map[string]*store.Entry{}}
 	for worker := range 2 {
@@ -203,7 +203,7 @@ func TestNoPurgeIsLostByAFailover(t *testing.T) {
 			t.Logf("%d purges acknowledged, %d not", len(p.acked), p.failed)
 			late := startMemberOn(t, opts, time.Minute).following(t)
 			for tag, before := range p.acked {
-				for who, n := range map[string]*node{"writer": writer, "other": other, "late": late} {
+				for who, n := range map[string]*member{"writer": writer, "other": other, "late": late} {
 					until(t, fmt.Sprintf("%s purged for the %s", tag, who), func() bool { return n.judge(before) == store.Purged })
 				}
 			}

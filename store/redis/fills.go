@@ -152,18 +152,16 @@ func NewFills(s *Store, o FillOptions) (*Fills, error) {
 
 // fillClients makes the two clients.
 func fillClients(opts Options, blocked int) (goredis.UniversalClient, goredis.UniversalClient, error) {
-	base, err := clientOptions(opts)
+	talk, err := opts.client(purpose{conns: talkers, pipes: -1, turn: opts.Budget / 2, reply: patience(opts)})
 	if err != nil {
 		return nil, nil, err
 	}
-	base.MaxRetries = -1
-	base.PipelinePoolSize = -1
-	base.ReadTimeout, base.WriteTimeout = patience(opts), patience(opts)
-	base.PoolTimeout = opts.Budget / 2
-	talk, block := *base, *base
-	talk.PoolSize, block.PoolSize = talkers, blocked
-	block.ReadTimeout = doorTime + patience(opts) // each call has its own, in its context
-	return goredis.NewClient(&talk), goredis.NewClient(&block), nil
+	// Each blocking call has a time of its own, in its context.
+	block, err := opts.client(purpose{conns: blocked, pipes: -1, turn: opts.Budget / 2, reply: doorTime + patience(opts)})
+	if err != nil {
+		return nil, nil, errors.Join(err, talk.Close())
+	}
+	return talk, block, nil
 }
 
 // patience is how long Redis may take for what no request waits for.
@@ -236,7 +234,7 @@ func (f *Fills) Claim(ctx context.Context, key cachekey.Key, seen string, answer
 func (f *Fills) take(ctx context.Context, l *lease, seen, over string) (holder string, err error) {
 	f.enter(l) // before others can know of it
 	before, at := time.Now(), int64(0)
-	err = f.call(ctx, f.s.opts.Budget, func(ctx context.Context) error {
+	err = f.call(ctx, l.name, f.s.opts.Budget, func(ctx context.Context) error {
 		got, err := claimScript.Run(ctx, f.talk, []string{l.name}, l.token, leaseTime.Milliseconds(), seen, over).Result()
 		at, _ = got.(int64)
 		holder, _ = got.(string)
@@ -264,26 +262,30 @@ if holder and holder ~= ARGV[3] and holder ~= ARGV[4] then return holder end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return now[1] * 1000 + math.floor(now[2] / 1000)`)
 
-// call lets one call through to Redis, in the time given, and tells the breaker
-// how it went. It does not end with ctx: a call given up in the middle leaves a
+// call lets one call through to the server where name is, in the time given, and
+// tells its breaker how it went. It does not end with ctx: a call given up in the middle leaves a
 // connection to be thrown away.
-func (f *Fills) call(ctx context.Context, limit time.Duration, do func(context.Context) error) error {
+func (f *Fills) call(ctx context.Context, name string, limit time.Duration, do func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
-		return err
-	}
-	pass, err := f.s.begin(opFill)
-	if err != nil {
 		return err
 	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
-	if err = do(bounded); err != nil && f.ctx.Err() != nil {
-		return goredis.ErrClosed // that says nothing of Redis
+	closed := false
+	err := f.s.on(bounded, name, true, func(*node) error {
+		err := do(bounded)
+		if closed = err != nil && f.ctx.Err() != nil; closed {
+			return nil // that says nothing of Redis
+		}
+		return err
+	})
+	if closed {
+		return goredis.ErrClosed
 	}
 	if isRefusal(err) && !f.refused.Swap(true) {
 		f.s.opts.Logger.Warn("redis refuses what sharing fetches with other nodes needs: this node may fetch what another is fetching", "error", err)
 	}
-	return f.s.end(opFill, pass, err)
+	return f.s.end(opFill, err)
 }
 
 // pop takes from a list, and waits for there to be something; it gives nothing
@@ -299,13 +301,13 @@ func (f *Fills) pop(ctx context.Context, limit time.Duration, list string) (stri
 	return got[1], nil
 }
 
-// await waits until Redis may be in use again, and says whether to go on: not
+// await waits until the server where name is may be in use again, and says whether to go on: not
 // when limit is over.
-func (f *Fills) await(ctx context.Context, limit time.Duration) bool {
+func (f *Fills) await(ctx context.Context, name string, limit time.Duration) bool {
 	if limit <= 0 {
 		return false
 	}
-	back := f.s.breaker.inUse()
+	back := f.s.inUse(ctx, name)
 	if back == nil { // one call has failed: nobody will say when the next one will not
 		return pause(ctx, min(minPause, limit))
 	}

@@ -42,7 +42,7 @@ const (
 
 // listen waits for a knock; there may be none.
 func (f *Fills) listen() (knock string, err error) {
-	err = f.call(f.ctx, doorTime+patience(f.s.opts), func(ctx context.Context) error {
+	err = f.call(f.ctx, doorName(f.node), doorTime+patience(f.s.opts), func(ctx context.Context) error {
 		knock, err = f.pop(ctx, doorTime, doorName(f.node))
 		return err
 	})
@@ -78,7 +78,7 @@ func (f *Fills) answer(knock string) {
 
 // push adds to a list that goes away by itself.
 func (f *Fills) push(ctx context.Context, limit time.Duration, list, what string) error {
-	return f.call(ctx, limit, func(ctx context.Context) error {
+	return f.call(ctx, list, limit, func(ctx context.Context) error {
 		return pushScript.Run(ctx, f.talk, []string{list}, what, doorKept.Milliseconds()).Err()
 	})
 }

@@ -110,7 +110,7 @@ func (w *follower) reply(nonce string) (reply string, err error) {
 // wait lets a call through that Redis answers within quietTime. What
 // the library itself allows a blocking call is ten seconds more.
 func (w *follower) wait(do func(context.Context) error) error {
-	return w.f.call(w.ctx, quietTime+patience(w.f.s.opts), do)
+	return w.f.call(w.ctx, w.lease, quietTime+patience(w.f.s.opts), do)
 }
 
 // look looks whether the holder has its lease. When its answer has landed it may
@@ -120,7 +120,7 @@ func (w *follower) wait(do func(context.Context) error) error {
 func (w *follower) look() error {
 	var holder string
 	streamed := false
-	err := w.f.call(w.ctx, patience(w.f.s.opts), func(ctx context.Context) error {
+	err := w.f.call(w.ctx, w.lease, patience(w.f.s.opts), func(ctx context.Context) error {
 		pipe := w.f.talk.Pipeline()
 		get, exists := pipe.Get(ctx, w.lease), pipe.Exists(ctx, w.stream())
 		_, _ = pipe.Exec(ctx)
@@ -171,7 +171,7 @@ func (w *follower) bear(err error) error {
 		w.fault = time.Now()
 	}
 	w.free = time.Time{}
-	if isRefusal(err) || !w.f.await(w.ctx, awayTime-time.Since(w.fault)) {
+	if isRefusal(err) || !w.f.await(w.ctx, w.lease, awayTime-time.Since(w.fault)) {
 		return err
 	}
 	return nil

@@ -119,12 +119,12 @@ func (f *Fills) resign(l *lease) {
 		f.counts.lost.Add(1)
 		l.release("")
 	}
-	_ = f.call(f.ctx, f.s.opts.Budget, func(ctx context.Context) error { return f.talk.Unlink(ctx, l.stream()).Err() })
+	_ = f.call(f.ctx, l.name, f.s.opts.Budget, func(ctx context.Context) error { return f.talk.Unlink(ctx, l.stream()).Err() })
 }
 
 func (l *lease) release(mark string) {
 	f := l.f
-	_ = f.call(f.ctx, f.s.opts.Budget, func(ctx context.Context) error {
+	_ = f.call(f.ctx, l.name, f.s.opts.Budget, func(ctx context.Context) error {
 		return releaseScript.Run(ctx, f.talk, []string{l.name}, l.token, mark, landedTime.Milliseconds()).Err()
 	})
 }
@@ -171,10 +171,34 @@ func (f *Fills) heart() {
 		case <-f.ctx.Done():
 			return
 		case <-tick.C:
-		case <-f.s.breaker.inUse():
+		case <-f.back(all):
 		}
-		f.renew(f.held())
+		for _, together := range f.byServer(f.held()) {
+			f.renew(together)
+		}
 	}
+}
+
+// back gives what is closed once a server of these leases is in use again; nil
+// where none of them is left alone.
+func (f *Fills) back(all []*lease) <-chan struct{} {
+	for _, l := range all {
+		if back := f.s.inUse(f.ctx, l.name); back != nil {
+			return back
+		}
+	}
+	return nil
+}
+
+// byServer puts leases together that one server has: what one server does not do
+// is nothing to the others.
+func (f *Fills) byServer(all []*lease) map[*shard][]*lease {
+	servers := map[*shard][]*lease{}
+	for _, l := range all {
+		sh, _ := f.s.servers.shard(f.ctx, l.name) // nil: nobody is known to have it
+		servers[sh] = append(servers[sh], l)
+	}
+	return servers
 }
 
 // renewScript renews a lease, or takes it again if nobody has it, and nobody can
@@ -198,12 +222,12 @@ const (
 	renewWhole        // it is ours, and its stream is there
 )
 
-// renew renews the leases, and drops those that are lost: another's by now, or
+// renew renews leases that one server has, and drops those that are lost: another's by now, or
 // not renewed for too long.
 func (f *Fills) renew(all []*lease) {
 	now := time.Now()
 	results := make([]*goredis.Cmd, len(all))
-	_ = f.call(f.ctx, beat, func(ctx context.Context) error {
+	_ = f.call(f.ctx, all[0].name, beat, func(ctx context.Context) error {
 		pipe := f.talk.Pipeline()
 		for i, l := range all {
 			_, at := f.lastRenewed(l)

@@ -67,7 +67,7 @@ func (p *publisher) add(piece store.Piece) bool {
 		switch err := p.bring(); {
 		case err == nil:
 			return true
-		case isRefusal(err), errors.Is(err, errForgotten), !p.f.await(p.ctx, holdTime-time.Since(began)):
+		case isRefusal(err), errors.Is(err, errForgotten), !p.f.await(p.ctx, p.l.name, holdTime-time.Since(began)):
 			return false
 		}
 	}
@@ -166,7 +166,7 @@ func (p *publisher) itemLocked(number uint64) (store.Piece, error) {
 func (p *publisher) send(number, first uint64, piece store.Piece) (there uint64, err error) {
 	stream := p.l.stream()
 	item := p.f.sealItem(stream, number, piece)
-	err = p.f.call(p.ctx, patience(p.f.s.opts), func(ctx context.Context) error {
+	err = p.f.call(p.ctx, stream, patience(p.f.s.opts), func(ctx context.Context) error {
 		n, err := addScript.Run(ctx, p.f.talk, []string{stream}, number, item, first, streamTime.Milliseconds()).Int64()
 		there = uint64(max(n, 0))
 		return err

@@ -57,7 +57,7 @@ func TestReplicasThatAreBehindBringNothingBack(t *testing.T) {
 	opts.ReadReplicas, opts.MaxReplicaLag = true, 5*time.Second
 	n := startMemberOn(t, opts, time.Minute).following(t)
 	other := startMemberOn(t, opts, time.Minute).following(t)
-	guard := func(n *node) *store.Guard { return &store.Guard{Store: n.redis, Ledger: n.Ledger} }
+	guard := func(n *member) *store.Guard { return &store.Guard{Store: n.redis, Ledger: n.Ledger} }
 	key := storetest.Key("k")
 	name := key.String()
 	raw := to(t, mustPrimary(t, sentinel))
@@ -76,7 +76,7 @@ func TestReplicasThatAreBehindBringNothingBack(t *testing.T) {
 	}
 	miss := func(what string) {
 		t.Helper()
-		for who, n := range map[string]*node{"the process itself": n, "another": other} {
+		for who, n := range map[string]*member{"the process itself": n, "another": other} {
 			if _, err := guard(n).Get(t.Context(), key); !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("%s, %s: %v", what, who, err)
 			}

@@ -92,6 +92,16 @@ func (s *Store) at(n *node, write bool, do func(*node) error) error {
 	return err
 }
 
+// inUse gives what is closed once the server where name is is in use again; nil
+// while it is, or where none is known.
+func (s *Store) inUse(ctx context.Context, name string) <-chan struct{} {
+	sh, err := s.servers.shard(ctx, name)
+	if err != nil {
+		return nil
+	}
+	return sh.primary.breaker.inUse()
+}
+
 // end counts how a call went, and gives the error to return.
 func (s *Store) end(o op, err error) error {
 	c := &s.counts
