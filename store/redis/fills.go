@@ -271,19 +271,26 @@ func (f *Fills) call(ctx context.Context, name string, limit time.Duration, do f
 	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
+	var refused error
 	closed := false
-	err := f.s.on(bounded, name, true, func(*node) error {
+	err := f.s.on(bounded, name, false, func(*node) error {
 		err := do(bounded)
 		if closed = err != nil && f.ctx.Err() != nil; closed {
 			return nil // that says nothing of Redis
 		}
+		if isRefusal(err) { // nor this: answers may be stored all the same
+			refused, err = err, nil
+		}
 		return err
 	})
-	if closed {
+	switch {
+	case closed:
 		return goredis.ErrClosed
-	}
-	if isRefusal(err) && !f.refused.Swap(true) {
-		f.s.opts.Logger.Warn("redis refuses what sharing fetches with other nodes needs: this node may fetch what another is fetching", "error", err)
+	case err == nil && refused != nil:
+		err = refused
+		if !f.refused.Swap(true) {
+			f.s.opts.Logger.Warn("redis refuses what sharing fetches with other nodes needs: this node may fetch what another is fetching", "error", err)
+		}
 	}
 	return f.s.end(opFill, err)
 }
