@@ -41,6 +41,12 @@ func (s *scratch) content(rule *Rule, memo *Memo, body Body) (content, error) {
 		return content{kind: kindNone, coded: true}, nil
 	}
 	want := s.wants(rule.prepared.mode)
+	if s.told != nil { // which needs the parts themselves
+		return s.read(rule, want, body)
+	}
+	if k := &body.Content; k.known && k.reading == s.readingDigest(rule) {
+		return k.content, nil
+	}
 	if body.File != nil || !worthRemembering(want, len(body.Bytes)) || !memo.takes(len(body.Bytes)) {
 		return s.read(rule, want, body)
 	}
@@ -86,7 +92,7 @@ func (s *scratch) wants(mode BodyMode) string {
 // reading is all that a body's content depends on besides its bytes.
 func (s *scratch) reading(rule *Rule, want string) []byte {
 	b := appendField(s.readingBuf[:0], tagBodyKind, want)
-	for _, p := range rule.prepared.ignore {
+	for _, p := range rule.prepared.ignores(want) {
 		b = appendField(b, tagBodyIgnore, p)
 	}
 	b = s.contentType.appendFields(b, tagContentType)
@@ -121,7 +127,7 @@ func (s *scratch) readAs(rule *Rule, want string, src source) (c content, err er
 	case kindJSON:
 		c, ok, err = s.readJSON(rule, src)
 	case kindMultipart:
-		c, ok, err = s.readMultipart(src)
+		c, ok, err = s.readMultipart(rule, src)
 	case kindForm:
 		c, ok, err = s.readForm(src)
 	}
@@ -179,24 +185,26 @@ func (s *scratch) readText(src source) ([]byte, bool, error) {
 	return s.text.Bytes(), n <= maxText, err
 }
 
-func (s *scratch) readMultipart(src source) (content, bool, error) {
+func (s *scratch) readMultipart(rule *Rule, src source) (content, bool, error) {
 	boundary, ok := s.media.boundary()
 	if !ok {
 		return content{}, false, nil
 	}
-	r, err := src.open()
-	if err != nil {
-		return content{}, false, err
+	split := newSplitter(&rule.prepared.multipart, boundary, s.window())
+	split.told = s.told
+	if b, ok := src.inMemory(); ok {
+		_, _ = split.Write(b) // does not fail
+	} else {
+		r, err := src.open()
+		if err != nil {
+			return content{}, false, err
+		}
+		if _, err := io.Copy(split, r); err != nil {
+			return content{}, false, err
+		}
 	}
-	s.sum.Reset()
-	split := splitter{
-		r: r, delim: append([]byte("--"), boundary...), window: s.window(),
-		whole: s.sum, part: sha256.New(),
-	}
-	if ok, err = split.run(); !ok || err != nil {
-		return content{}, false, err
-	}
-	return content{kind: kindMultipart, digest: [sha256.Size]byte(s.sum.Sum(nil))}, true, nil
+	digest, ok := split.end()
+	return content{kind: kindMultipart, digest: digest}, ok, nil
 }
 
 func (s *scratch) readRaw(src source) (content, error) {

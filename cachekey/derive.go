@@ -35,7 +35,8 @@ func (d *Deriver) Derive(rule *Rule, req *Request) (Key, error) {
 }
 
 // Explain gives the parts that make the key which Derive gives for the same
-// request, in the order in which they are hashed. Values of credential headers
+// request, in the order in which they are hashed; behind a multipart body what
+// it consists of, as "part". Values of credential headers
 // are shown as short keyed digests; everything else, the query too, as it is.
 func (d *Deriver) Explain(rule *Rule, req *Request) ([]Part, error) {
 	var parts []Part
@@ -51,6 +52,9 @@ func (d *Deriver) derive(rule *Rule, req *Request, parts *[]Part) (Key, error) {
 	defer d.release(s)
 
 	s.readHeaders(req.Headers)
+	if parts != nil {
+		s.pieces, s.told = nil, s.tell
+	}
 	c, err := s.content(rule, d.Memo, req.Body)
 	if err != nil {
 		return Key{}, err
@@ -59,6 +63,9 @@ func (d *Deriver) derive(rule *Rule, req *Request, parts *[]Part) (Key, error) {
 	s.putRule(rule)
 	s.putTarget(rule, req)
 	s.putContent(rule, c, req.Body.Size)
+	if parts != nil && c.kind == kindMultipart {
+		*parts = append(*parts, s.pieces...)
+	}
 	s.putHeaders(rule, req.Headers)
 	if rule.prepared.scope == ScopeCredential {
 		s.putCredential(rule, req)
@@ -114,10 +121,8 @@ func (s *scratch) putContent(rule *Rule, c content, size int64) {
 		}
 	}
 	put(&s.out, tagBodyKind, c.kind)
-	if c.kind == kindJSON {
-		for _, p := range rule.prepared.ignore {
-			put(&s.out, tagBodyIgnore, p)
-		}
+	for _, p := range rule.prepared.ignores(c.kind) {
+		put(&s.out, tagBodyIgnore, p)
 	}
 	s.out.putDigest(tagBody, c.digest[:], int(size))
 }

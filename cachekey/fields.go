@@ -10,7 +10,7 @@ import (
 // format names the way keys are made. It is the first thing hashed: whoever
 // changes which bytes are hashed for some request must change it, or old
 // entries would be found under keys that now mean something else.
-const format = "jaegis-key-1"
+const format = "jaegis-key-2"
 
 // tag says what a field is. The numbers are hashed and so part of the format:
 // they are never given another meaning.
@@ -40,6 +40,11 @@ const (
 	tagBase          tag = 21 // the digest that a variant is a variant of
 	tagFormName      tag = 22
 	tagFormValue     tag = 23
+	tagPart          tag = 24 // what the header of a part says
+	tagPartAsItCame  tag = 25 // the length and digest of a part with its header
+	tagDisposition   tag = 26 // the type of a Content-Disposition
+	tagPartParam     tag = 27 // the name of one of its parameters
+	tagPartValue     tag = 28 // its value
 )
 
 func (t tag) String() string {

@@ -23,6 +23,9 @@ func fuzzRules(t testing.TB) []*Rule {
 		prepare(t, Rule{Body: BodyForm, Provider: "p"}),
 		prepare(t, Rule{Body: BodyMultipart}),
 		prepare(t, Rule{Body: BodyRaw}),
+		prepare(t, Rule{Multipart: Multipart{Ignore: []string{IgnoreFilename}, IgnoreFields: []string{"a", "f"}}}),
+		prepare(t, Rule{Multipart: Multipart{Ignore: []string{IgnoreContentType, IgnoreFilename}}}),
+		prepare(t, Rule{Multipart: Multipart{Exact: true}}),
 	}
 }
 
@@ -51,7 +54,7 @@ func mutate(w wire, op byte, at uint16, with string) wire {
 	if len(*field) > 0 {
 		pos = int(at/7) % len(*field)
 	}
-	switch op % 14 {
+	switch op % 16 {
 	case 1: // the end of one field moves to the beginning of the next
 		*next, *field = (*field)[pos:]+*next, (*field)[:pos]
 	case 2:
@@ -78,7 +81,7 @@ func mutate(w wire, op byte, at uint16, with string) wire {
 	case 8:
 		w.query += "&u=" + with
 	default:
-		respell(&w, op%14)
+		respell(&w, op%16)
 	}
 	return w
 }
@@ -101,6 +104,10 @@ func respell(w *wire, op byte) {
 				w.body = strings.ReplaceAll(w.body, "--"+b, "--other")
 			}
 		}
+	case 14: // the same headers of parts, as another client writes them
+		w.body = strings.NewReplacer("; ", " ;\t", "Content-", "content-", ": ", ":", `name=a`, `name="a"`, `filename="x"`, "filename*=UTF-8''x").Replace(w.body)
+	case 15:
+		w.body = strings.NewReplacer("filename", "name", "A: b\r\nC: d\r\n", "C: d\r\nA: b\r\n", `"`, "").Replace(w.body)
 	case 11:
 		w.header = append(w.header, [2]string{"Content-Encoding", "gzip"})
 		w.body = gzipped(w.body)
@@ -131,6 +138,8 @@ func FuzzDerive(f *testing.F) {
 		"", "x", `{"a":1,"b":[1,{"c":2}],"c":{"x/y":1}}`, `{"a":1,"a":2}`, `{"b":1,"\u0062":1}`, `1`, `1.0`, `9007199254740993`,
 		`{"b":{"c":"\ud83d\ude00é\/"},"z":"\ud800"}`, "{\"k\":\"\xff\"}", "[1,2] ", "a=1&b=%20+&c", "k=a,b", "k=a&k=b",
 		"--bnd\r\nA: b\r\n\r\nc\r\n--bnd\r\n\r\nd\r\n--bnd--\r\n", "--bnd--", "--bnd\r\n\r\nx\n--bnd\r\n\r\ny\r\n--bnd--",
+		"--bnd\r\nContent-Disposition: form-data; name=\"a\"; filename=\"x\"\r\nContent-Type: t/x\r\n\r\nc\r\n--bnd\r\nA: b\r\nC: d\r\nContent-Disposition: form-data; filename*=utf-8''%c3%a9; name=f\r\n\r\n\r\n--bnd--",
+		"--bnd\r\nContent-Disposition: form-data; name=\"a;b\"; filename=\"x\"; filename*=UTF-8''y\r\n\r\nc\r\n--bnd--",
 		gzipped(`{"a":1}`), deflated("x"), zstdCoded("x"),
 	}
 	for i, head := range heads {

@@ -98,6 +98,8 @@ type Body struct {
 	Bytes []byte
 	File  io.ReaderAt
 	Size  int64
+
+	Content Content // what it came to, where that is known
 }
 
 // Request is what a key is made from. Derive keeps none of it.

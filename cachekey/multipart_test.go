@@ -20,7 +20,7 @@ func TestBoundarySaysNothing(t *testing.T) {
 	same(t, Rule{}, w, post(strings.TrimSuffix(w.body, "\r\n"), w.header[0][0]+": "+w.header[0][1]))
 }
 
-func TestEveryByteOfAPartCounts(t *testing.T) {
+func TestEverythingThatAPartSaysCounts(t *testing.T) {
 	differ(t, Rule{},
 		formData("b"),
 		formData("b", filePart),
@@ -28,7 +28,6 @@ func TestEveryByteOfAPartCounts(t *testing.T) {
 		formData("b", strings.Replace(filePart, "file\"", "fili\"", 1)),
 		formData("b", strings.Replace(filePart, "a.pdf", "b.pdf", 1)),
 		formData("b", strings.Replace(filePart, "application/pdf", "text/plain", 1)),
-		formData("b", strings.Replace(filePart, "Content-Type", "content-type", 1)),
 		formData("b", "Content-Transfer-Encoding: quoted-printable\r\n"+filePart),
 		formData("b", filePart+"\r\n"),
 		formData("b", filePart+"="),
@@ -36,7 +35,6 @@ func TestEveryByteOfAPartCounts(t *testing.T) {
 		formData("b", "A: 1\r\n\r\nx", "B: 2\r\n\r\ny"),
 		formData("b", "B: 2\r\n\r\ny", "A: 1\r\n\r\nx"),
 		formData("b", "A: 1\r\nB: 2\r\n\r\nx"),
-		formData("b", "B: 2\r\nA: 1\r\n\r\nx"),
 		formData("b", "A: 1\r\n\r\nxB: 2\r\n\r\ny"),
 		formData("b", "A: 1\r\n\r\nx", ""),
 		formData("b", "", "A: 1\r\n\r\nx"),
@@ -46,7 +44,7 @@ func TestEveryByteOfAPartCounts(t *testing.T) {
 	w := formData("b", filePart)
 	for i := range filePart {
 		changed := []byte(filePart)
-		changed[i] ^= 1
+		changed[i] ^= 2
 		differ(t, Rule{}, w, formData("b", string(changed)))
 	}
 }

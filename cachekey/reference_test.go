@@ -69,6 +69,10 @@ func reference(rule *Rule, w wire) keyed {
 		k.BodyIgnore = set(rule.Ignore)
 		k.ContentType, k.Params = []string{essence}, dropUTF8(params)
 	case known && k.Kind == "multipart":
+		k.BodyIgnore = append(set(rule.Multipart.Ignore), set(rule.Multipart.IgnoreFields)...)
+		if rule.Multipart.Exact {
+			k.BodyIgnore = []string{"exact"}
+		}
 		k.ContentType = []string{essence}
 		for _, p := range params {
 			if !strings.HasPrefix(strings.ToLower(p), "boundary=") {
@@ -262,7 +266,7 @@ func refBody(rule *Rule, types int, essence string, params []string, known bool,
 		}
 	case "multipart":
 		if parts, ok := refMultipart(params, body); ok && known {
-			return "multipart", parts
+			return "multipart", refParts(rule, parts)
 		}
 	case "form":
 		if fields, ok := refForm(body); ok && len(body) <= 8<<20 {
@@ -410,6 +414,125 @@ func refMultipart(params []string, body string) ([]string, bool) {
 		parts = append(parts, p[2:len(p)-2])
 	}
 	return parts, true
+}
+
+// refPart is what a part says and its bytes, or the whole of it in asItCame.
+type refPart struct {
+	headers                         map[string]string
+	dispositionType, ordered, bytes string
+	params                          map[string]string
+	asItCame                        string
+}
+
+func refParts(rule *Rule, parts []string) []refPart {
+	out := []refPart{}
+	for _, p := range parts {
+		part, kept := refOnePart(&rule.Multipart, p)
+		if kept {
+			out = append(out, part)
+		}
+	}
+	return out
+}
+
+var headerLine = regexp.MustCompile("^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[\t\x20-\x7e\u0080-\u00ff]*[!-~\u0080-\u00ff])?)$")
+
+func refOnePart(rule *Multipart, p string) (refPart, bool) {
+	head, bytes, ok := strings.Cut("\r\n"+p, "\r\n\r\n")
+	if !ok || rule.Exact || len(head)+2 > maxPartHeader {
+		return refPart{asItCame: "x" + p}, true
+	}
+	out := refPart{headers: map[string]string{}, bytes: bytes}
+	for _, line := range strings.Split(head, "\r\n")[1:] {
+		m := headerLine.FindStringSubmatch(latin1(line))
+		if m == nil {
+			return refPart{asItCame: "x" + p}, true
+		}
+		name := strings.ToLower(m[1])
+		if _, twice := out.headers[name]; twice {
+			return refPart{asItCame: "x" + p}, true
+		}
+		out.headers[name] = unlatin1(m[2])
+	}
+	if len(out.headers) > maxPartLines {
+		return refPart{asItCame: "x" + p}, true
+	}
+	if slices.Contains(rule.Ignore, "content_type") {
+		delete(out.headers, "content-type")
+	}
+	kept := true
+	if d, ok := out.headers["content-disposition"]; ok {
+		var understood bool
+		if understood, kept = out.disposition(rule, d); understood {
+			delete(out.headers, "content-disposition")
+		}
+	}
+	return out, kept
+}
+
+var (
+	dispositionRe = regexp.MustCompile("^[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*((?:;[^\\\\]*)?)$")
+	dispParamRe   = regexp.MustCompile("^;[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:\"([^\"]*)\"|([!#$%&'*+.^_`|~0-9A-Za-z-]+))[ \t]*(;|$)")
+	extendedRe    = regexp.MustCompile("^(?i:utf-8)''((?:%[0-9a-fA-F]{2}|[!#$&+.^_`|~0-9A-Za-z-])*)$")
+	oddNameRe     = regexp.MustCompile("[\\x00-\\x1f\\x7f%\\\\\";]|=\\?")
+)
+
+func (p *refPart) disposition(rule *Multipart, value string) (understood, kept bool) {
+	m := dispositionRe.FindStringSubmatch(latin1(value))
+	if m == nil {
+		return false, true
+	}
+	params, names := map[string]string{}, []string{}
+	for rest := m[2]; rest != ""; {
+		q := dispParamRe.FindStringSubmatch(rest)
+		if q == nil || slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, q[1]) }) || strings.Contains(q[1], "*") && q[3] == "" {
+			return false, true
+		}
+		names = append(names, q[1])
+		params[q[1]] = unlatin1(q[2] + q[3])
+		if rest = rest[len(q[0])-len(q[4]):]; len(names) > maxPartParams {
+			return false, true
+		}
+	}
+	kept = !(m[1] == "form-data" && slices.Contains(rule.IgnoreFields, params["name"]) && slices.Contains(names, "name") &&
+		!slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, "name*") }))
+	inOrder := slices.ContainsFunc(names, func(n string) bool { return strings.Contains(params[n], ";") })
+	ignored := slices.Contains(rule.Ignore, "filename")
+	if x := extendedRe.FindStringSubmatch(params["filename*"]); x != nil {
+		name, err := url.PathUnescape(x[1])
+		was, both := params["filename"]
+		switch {
+		case err != nil || !utf8.ValidString(name) || oddNameRe.MatchString(name):
+		case both && was != name && !ignored:
+			return false, kept
+		default:
+			params["filename"] = name
+			delete(params, "filename*")
+			at := slices.Index(names, "filename*")
+			if both {
+				names = slices.Delete(names, at, at+1)
+			} else {
+				names[at] = "filename"
+			}
+		}
+	}
+	if ignored {
+		for _, n := range slices.Clone(names) {
+			if n == "filename" || strings.HasPrefix(n, "filename*") {
+				delete(params, n)
+				names = slices.DeleteFunc(names, func(m string) bool { return m == n })
+				params["filename"] = "any"
+			}
+		}
+		if params["filename"] == "any" {
+			names = append(names, "filename")
+		}
+	}
+	p.dispositionType, p.params = m[1], params
+	if inOrder {
+		p.ordered = "x" + strings.Join(names, ";")
+	}
+	return true, kept
 }
 
 func refForm(body string) ([][]string, bool) {

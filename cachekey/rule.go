@@ -22,6 +22,8 @@ type Rule struct {
 	Ignore    []string // JSON pointers (RFC 6901) of members and elements that are left out of a JSON body
 	Headers   []string // request headers that enter the key, in any case and order
 
+	Multipart Multipart // how multipart bodies count
+
 	// QueryIgnore names, decoded, the query parameters that are left out. See
 	// effectiveQuery for what is then left out.
 	QueryIgnore []string
@@ -32,12 +34,51 @@ type Rule struct {
 	prepared prepared
 }
 
+// Multipart says what of the parts of a multipart body counts.
+type Multipart struct {
+	Ignore       []string // IgnoreFilename, IgnoreContentType
+	IgnoreFields []string // names of form fields that are left out, whole
+	Exact        bool     // the header of each part counts byte for byte, not by what it says; then nothing can be ignored
+}
+
+// What can be left out of all parts.
+const (
+	IgnoreFilename    = "filename"     // that there is one still counts
+	IgnoreContentType = "content_type" // of the part
+)
+
+func (m *Multipart) prepare() (multipartRule, error) {
+	p := multipartRule{exact: m.Exact, fields: sortedSet(m.IgnoreFields)}
+	for _, what := range m.Ignore {
+		switch what {
+		case IgnoreFilename:
+			p.filename = true
+		case IgnoreContentType:
+			p.contentType = true
+		default:
+			return p, fmt.Errorf("multipart: %q cannot be ignored: only filename and content_type can", what)
+		}
+	}
+	if m.Exact && len(m.Ignore)+len(m.IgnoreFields) > 0 {
+		return p, errors.New("multipart: headers that count byte for byte leave nothing to ignore")
+	}
+	p.labels = sortedSet(m.Ignore)
+	for _, name := range p.fields {
+		p.labels = append(p.labels, "field "+name)
+	}
+	if m.Exact {
+		p.labels = append(p.labels, "nothing of headers")
+	}
+	return p, nil
+}
+
 // prepared is what Prepare has made of a Rule.
 type prepared struct {
 	ok          bool
 	mode        BodyMode
 	scope       Scope
 	ignore      []string // sorted, for the key
+	multipart   multipartRule
 	prune       *node    // the same as a tree; nil without any
 	queryIgnore []string // sorted; the parameters that identify the caller are among them
 	queryCaller []string // those
@@ -76,6 +117,9 @@ func (r *Rule) Prepare() error {
 	if p.prune, err = parsePointers(r.Ignore); err != nil {
 		fail(err)
 	}
+	if p.multipart, err = r.Multipart.prepare(); err != nil {
+		fail(err)
+	}
 	if slices.Contains(r.QueryIgnore, "") {
 		fail(errors.New("ignored query parameter: empty name"))
 	}
@@ -100,6 +144,17 @@ func (r *Rule) Prepare() error {
 	p.queryIgnore = sortedSet(append(slices.Clone(r.QueryIgnore), p.queryCaller...))
 	p.ok = true
 	r.prepared = p
+	return nil
+}
+
+// ignores are what does not count of a body of this kind, as the key has it.
+func (p *prepared) ignores(kind string) []string {
+	switch kind {
+	case kindJSON:
+		return p.ignore
+	case kindMultipart:
+		return p.multipart.labels
+	}
 	return nil
 }
 

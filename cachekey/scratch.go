@@ -26,6 +26,9 @@ type scratch struct {
 	query      []byte
 	text       bytes.Buffer
 	windowBuf  []byte
+
+	told   func(p *partHeader, size int64, digest []byte) // of the parts of a multipart body; nil but in Explain
+	pieces []Part                                         // that tell was told of
 }
 
 // maxKept is the most memory that one buffer of a scratch keeps for the next
@@ -36,7 +39,7 @@ func (d *Deriver) release(s *scratch) {
 	if cap(s.canonical)+cap(s.pruned)+s.text.Cap() > maxKept {
 		s.canonical, s.pruned, s.text = nil, nil, bytes.Buffer{}
 	}
-	s.out.parts = nil
+	s.out.parts, s.told, s.pieces = nil, nil, nil
 	d.pool.Put(s)
 }
 
@@ -46,6 +49,11 @@ func (s *scratch) window() []byte {
 		s.windowBuf = make([]byte, windowSize)
 	}
 	return s.windowBuf
+}
+
+// tell notes a part of a multipart body.
+func (s *scratch) tell(p *partHeader, size int64, digest []byte) {
+	s.pieces = append(s.pieces, p.part(size, digest))
 }
 
 func values(h Headers, name string) [][]byte {
