@@ -86,9 +86,12 @@ func DefaultRoute() Route {
 		Key: Key{
 			Body:        "auto",
 			Credentials: []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie"},
+			Multipart:   KeyMultipart{Headers: "meaning"},
 		},
-		MaxRequestBytes: 512 * MiB,
-		MaxObjectBytes:  64 * MiB,
+		MaxRequestBytes:       512 * MiB,
+		MaxCachedRequestBytes: 256 * MiB,
+		OnSpoolFull:           "reject",
+		MaxObjectBytes:        64 * MiB,
 	}
 }
 

@@ -3,30 +3,32 @@ package config
 // Route is one rule of what is cached and how. DefaultRoute gives its
 // defaults.
 type Route struct {
-	Name                 string   `yaml:"name"`
-	Match                Match    `yaml:"match"`
-	Upstream             string   `yaml:"upstream"`
-	Cache                bool     `yaml:"cache"` // false: passed through; of the rest only the sizes and on_abandon count
-	Namespace            string   `yaml:"namespace"`
-	TTL                  Duration `yaml:"ttl"` // left out: cache.ttl of the namespace
-	StaleWhileRevalidate Duration `yaml:"stale_while_revalidate"`
-	StaleIfError         Duration `yaml:"stale_if_error"`
-	Scope                string   `yaml:"scope"`             // "credential", "shared" or "public"
-	ProofTTL             Duration `yaml:"proof_ttl"`         // scope "shared": for how long the upstream's acceptance of a credential counts; above 0
-	Freshness            string   `yaml:"freshness"`         // "route" or "origin"
-	OverrideNoStore      bool     `yaml:"override_no_store"` // with freshness "route": store even what says no-store
-	ShareAuthorized      bool     `yaml:"share_authorized"`  // with freshness "origin": must-revalidate is leave to share answers to requests with Authorization
-	Protocol             string   `yaml:"protocol"`          // one of Protocols
-	Gates                Gates    `yaml:"gates"`
-	When                 When     `yaml:"when"`
-	Variants             int      `yaml:"variants"` // up to how many distinct answers are kept for one key, 1 to 16
-	Replay               Replay   `yaml:"replay"`
-	Shadow               bool     `yaml:"shadow"`        // everything is forwarded; what would have been hits is counted and compared
-	DenyControls         []string `yaml:"deny_controls"` // of Controls: what clients may not say
-	OnAbandon            string   `yaml:"on_abandon"`    // "finish" or "cancel"
-	Key                  Key      `yaml:"key"`
-	MaxRequestBytes      Size     `yaml:"max_request_bytes"` // larger requests are refused
-	MaxObjectBytes       Size     `yaml:"max_object_bytes"`  // larger answers are streamed and not stored
+	Name                  string   `yaml:"name"`
+	Match                 Match    `yaml:"match"`
+	Upstream              string   `yaml:"upstream"`
+	Cache                 bool     `yaml:"cache"` // false: passed through; of the rest only the sizes and on_abandon count
+	Namespace             string   `yaml:"namespace"`
+	TTL                   Duration `yaml:"ttl"` // left out: cache.ttl of the namespace
+	StaleWhileRevalidate  Duration `yaml:"stale_while_revalidate"`
+	StaleIfError          Duration `yaml:"stale_if_error"`
+	Scope                 string   `yaml:"scope"`             // "credential", "shared" or "public"
+	ProofTTL              Duration `yaml:"proof_ttl"`         // scope "shared": for how long the upstream's acceptance of a credential counts; above 0
+	Freshness             string   `yaml:"freshness"`         // "route" or "origin"
+	OverrideNoStore       bool     `yaml:"override_no_store"` // with freshness "route": store even what says no-store
+	ShareAuthorized       bool     `yaml:"share_authorized"`  // with freshness "origin": must-revalidate is leave to share answers to requests with Authorization
+	Protocol              string   `yaml:"protocol"`          // one of Protocols
+	Gates                 Gates    `yaml:"gates"`
+	When                  When     `yaml:"when"`
+	Variants              int      `yaml:"variants"` // up to how many distinct answers are kept for one key, 1 to 16
+	Replay                Replay   `yaml:"replay"`
+	Shadow                bool     `yaml:"shadow"`        // everything is forwarded; what would have been hits is counted and compared
+	DenyControls          []string `yaml:"deny_controls"` // of Controls: what clients may not say
+	OnAbandon             string   `yaml:"on_abandon"`    // "finish" or "cancel"
+	Key                   Key      `yaml:"key"`
+	MaxRequestBytes       Size     `yaml:"max_request_bytes"`        // larger requests are refused
+	MaxCachedRequestBytes Size     `yaml:"max_cached_request_bytes"` // larger requests are streamed through and not cached
+	OnSpoolFull           string   `yaml:"on_spool_full"`            // "reject" or "bypass": what becomes of a request for whose body there is no room
+	MaxObjectBytes        Size     `yaml:"max_object_bytes"`         // larger answers are streamed and not stored
 }
 
 // Match selects requests; what is empty matches every request.
@@ -59,11 +61,19 @@ type Replay struct {
 
 // Key says which parts of a request make its key.
 type Key struct {
-	Body        string   `yaml:"body"`        // "auto", "json", "multipart", "form" or "raw"
-	Ignore      []string `yaml:"ignore"`      // JSON pointers (RFC 6901) that are left out
-	Headers     []string `yaml:"headers"`     // headers that are put in
-	Credentials []string `yaml:"credentials"` // headers, or "?name" for query parameters, that identify the caller
-	Query       KeyQuery `yaml:"query"`
+	Body        string       `yaml:"body"`        // "auto", "json", "multipart", "form" or "raw"
+	Ignore      []string     `yaml:"ignore"`      // JSON pointers (RFC 6901) that are left out
+	Headers     []string     `yaml:"headers"`     // headers that are put in
+	Credentials []string     `yaml:"credentials"` // headers, or "?name" for query parameters, that identify the caller
+	Query       KeyQuery     `yaml:"query"`
+	Multipart   KeyMultipart `yaml:"multipart"`
+}
+
+// KeyMultipart says what of the parts of a multipart body counts.
+type KeyMultipart struct {
+	Ignore       []string `yaml:"ignore"`        // "filename", "content_type"
+	IgnoreFields []string `yaml:"ignore_fields"` // names of fields that are left out
+	Headers      string   `yaml:"headers"`       // "meaning": what the header of a part says; "bytes": the header as it came
 }
 
 // KeyQuery says which parameters are left out of the key.

@@ -32,6 +32,7 @@ func (ck *checker) routes(c *Config) {
 		ck.requests(key+".when", r)
 		ck.replies(key, r)
 		ck.key(key+".key", r)
+		ck.uploads(key, r)
 		ck.atLeast(key+".max_request_bytes", int64(r.MaxRequestBytes), 1)
 		ck.atLeast(key+".max_object_bytes", int64(r.MaxObjectBytes), 1)
 	}

@@ -35,7 +35,9 @@ type call struct {
 	clientHeader string  // in which that came
 
 	body   Body
-	pooled *[]byte // the memory of body, when it is to be used again
+	pooled *[]byte            // the memory of body, when it is to be used again
+	digest *cachekey.Digester // of a body too large for memory
+	upload *upload            // a body that is passed on as it comes; nil for all others
 
 	keys      selection
 	answers   selection    // of the first of the answers that are kept for the request; keys are of the one picked
@@ -84,6 +86,7 @@ func (p *Proxy) begin(ctx *fasthttp.RequestCtx) *call {
 // client did not get the whole answer.
 func (c *call) end(err error) {
 	c.watch.stop()
+	c.upload.end()
 	c.freeBody()
 	took := c.p.now().Sub(c.start)
 	c.p.metrics.request(c, took)
@@ -91,6 +94,11 @@ func (c *call) end(err error) {
 		c.logRequest(log, took, err)
 	}
 	c.endSpan(err)
+	c.drop()
+}
+
+// drop gives everything back of a call that was only tried.
+func (c *call) drop() {
 	*c = call{buf: c.buf[:0]}
 	calls.Put(c)
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,8 +42,9 @@ type conn struct {
 	alone bool    // nothing was buffered when the request came: every earlier answer has been flushed
 	bare  bool    // a bare LF came: no more is read, and admit refuses the request
 
-	received int  // of a body, since its deadline was last moved
-	linger   bool // what still comes is read away before the connection closes
+	received int         // of a body, since its deadline was last moved
+	linger   bool        // what still comes is read away before the connection closes
+	halted   atomic.Bool // no more of a body is wanted
 
 	wanted, reads, writes time.Time // deadlines: for the next read, and as they are set
 }
@@ -70,6 +73,16 @@ func (c *conn) body() {
 
 // ready says that the request has been read to its end.
 func (c *conn) ready() { c.state = connDeadline }
+
+// halt ends a Read that may be under way on another goroutine, and all later
+// ones.
+func (c *conn) halt() {
+	c.halted.Store(true)
+	_ = c.TCPConn.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
+}
+
+// stalled says that it was not for the client that a body did not move on.
+func (c *conn) stalled() { c.received = bodyStep }
 
 // slackOf says how much sooner than asked for a deadline may come, given the
 // timeouts that deadlines are made of: setting one costs more than many a
@@ -130,6 +143,9 @@ func (c *conn) Read(p []byte) (int, error) {
 		if err := c.TCPConn.SetReadDeadline(c.wanted); err != nil {
 			return 0, err
 		}
+	}
+	if c.halted.Load() { // after the deadline, which is the other way to stop it
+		return 0, os.ErrDeadlineExceeded
 	}
 	n, err := c.TCPConn.Read(p)
 	c.received += n

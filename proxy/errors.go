@@ -68,6 +68,7 @@ var upstreamRefusals = []struct {
 }{
 	{errFirstByte, http.StatusGatewayTimeout, "upstream_timeout"},
 	{errIdle, http.StatusGatewayTimeout, "upstream_timeout"},
+	{errStalled, http.StatusGatewayTimeout, "upstream_timeout"},
 	{errTotal, http.StatusGatewayTimeout, "upstream_timeout"},
 	{errConnect, http.StatusBadGateway, "upstream_unreachable"},
 	{errMalformedAnswer, http.StatusBadGateway, "upstream_malformed"},

@@ -255,7 +255,8 @@ func (l *leader) failed(err error) {
 	l.rest()
 	level := slog.LevelDebug
 	second := l.p.now().Unix() // one line a second tells enough of an upstream that is down
-	if !errors.Is(err, flight.ErrAbandoned) && !errors.Is(err, errShutdown) && l.route.warned.Swap(second) != second {
+	var ours *refusal          // of a body that broke off
+	if !errors.Is(err, flight.ErrAbandoned) && !errors.Is(err, errShutdown) && !errors.As(err, &ours) && l.route.warned.Swap(second) != second {
 		level = slog.LevelWarn
 	}
 	l.p.log.Log(context.Background(), level, "fetch failed", "request_id", l.id, "route", l.route.Name, "upstream", l.route.Upstream.Name(), "error", err)

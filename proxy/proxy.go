@@ -211,7 +211,7 @@ func (p *Proxy) Close(ctx context.Context) {
 // Serve answers one request.
 func (p *Proxy) Serve(ctx *fasthttp.RequestCtx) {
 	c := p.begin(ctx)
-	streaming, err := p.guarded(c)
+	streaming, err := p.guarded(c, p.answer)
 	if err != nil {
 		c.refuse(err)
 	}
@@ -220,15 +220,15 @@ func (p *Proxy) Serve(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// guarded is answer, where a panic fails this request and no other.
-func (p *Proxy) guarded(c *call) (streaming bool, err error) {
+// guarded is do, where a panic fails this request and no other.
+func (p *Proxy) guarded(c *call, do func(*call) (bool, error)) (streaming bool, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			p.log.Error("panic in a request", "panic", r, "stack", string(debug.Stack()))
 			streaming, err = false, errInternal
 		}
 	}()
-	return p.answer(c)
+	return do(c)
 }
 
 // answer runs the request. With streaming, the call ends with its stream.
@@ -238,6 +238,9 @@ func (p *Proxy) answer(c *call) (streaming bool, err error) {
 	}
 	if err := c.readBody(); err != nil {
 		return false, err
+	}
+	if c.upload != nil {
+		return p.passUpload(c)
 	}
 	if reason := c.route.bypassReason(c.method, &c.cc, c.head.flags); reason != "" {
 		return p.pass(c, reason)
@@ -272,6 +275,11 @@ func (c *call) deriveKey() error {
 		Body:     c.keyBody(),
 	}
 	var err error
+	if c.digest != nil {
+		if req.Body.Content, err = c.digest.Content(req.Body); err != nil {
+			return err
+		}
+	}
 	c.keys, err = c.table.keys(c.route, req)
 	if c.answers, c.picked = c.keys, 0; c.route.Variants > 1 {
 		c.picked = rand.IntN(c.route.Variants)
@@ -281,8 +289,18 @@ func (c *call) deriveKey() error {
 	return err
 }
 
+// largeBody is from where on, in bytes, reading a body once more costs more
+// than remembering what it came to.
+const largeBody = 1 << 10
+
 // keys derives the keys of a request that the route has.
 func (t *Table) keys(route *Route, req *cachekey.Request) (selection, error) {
+	var err error
+	if route.forAll != nil && req.Body.Size >= largeBody && req.Body.File == nil { // read once for all keys
+		if req.Body.Content, err = t.deriver.Content(route.Key, req.Headers, req.Body); err != nil {
+			return selection{}, err
+		}
+	}
 	own, err := t.deriver.Derive(route.Key, req)
 	s := selection{base: own, all: own, own: own, headers: req.Headers}
 	if route.forAll == nil || err != nil {

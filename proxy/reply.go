@@ -26,7 +26,7 @@ func (c *call) reply(status int, fields []store.Field, rep *representation, cs c
 	h := &c.ctx.Response.Header
 	h.SetStatusCode(status)
 	c.status, c.outcome = status, cs.outcome
-	if c.head.flags.has(hasTransferEncoding) {
+	if c.head.flags.has(hasTransferEncoding) || c.upload.unread() {
 		c.ctx.Response.SetConnectionClose() // see onHeader
 	}
 	setDate(h, fields, c.start)
@@ -147,7 +147,7 @@ func (c *call) refuse(err error) {
 	setDate(h, nil, c.start)
 	c.sign(cacheStatus{outcome: Error, detail: r.kind}, "", false)
 	c.ctx.Response.SetBody(errorBody(r, c.id.String()))
-	if r.close {
+	if r.close || c.upload.unread() {
 		c.ctx.Response.SetConnectionClose()
 		if k, ok := c.ctx.Conn().(*conn); ok {
 			k.linger = true

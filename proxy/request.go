@@ -34,26 +34,34 @@ func (r *Request) target() string {
 	return r.Path
 }
 
-// Body is a request body, in memory or spooled to disk. It can be read many
-// times.
+// Body is a request body. In memory or spooled to disk it can be read many
+// times; one that is still coming is read once.
 type Body struct {
-	Declared bool // the client framed a body, if only an empty one
-	Size     int64
+	Declared bool  // the client framed a body, if only an empty one
+	Size     int64 // -1 when it is not known, as may be of one that is still coming
 	bytes    []byte
 	spool    *spool.Spool  // owned by whoever owns the Body; nil when in memory
 	holders  *atomic.Int32 // those who have it, where they may be several
+	relay    *relay        // nil unless the body is still coming; spool has what came before
 }
 
-// reader reads the body from its beginning.
-func (b *Body) reader() io.Reader {
-	if b.spool != nil {
-		return io.NewSectionReader(b.spool, 0, b.Size)
+// open gives the body from its beginning.
+func (b *Body) open() (io.ReadCloser, error) {
+	switch {
+	case b.relay != nil:
+		return b.relay.open()
+	case b.spool != nil:
+		return io.NopCloser(io.NewSectionReader(b.spool, 0, b.Size)), nil
 	}
-	return bytes.NewReader(b.bytes)
+	return io.NopCloser(bytes.NewReader(b.bytes)), nil
 }
 
-// close gives up what is on disk, once nobody has it any more.
+// close gives up what is on disk, once nobody has it any more, and what is still
+// coming.
 func (b *Body) close() {
+	if b.relay != nil {
+		b.relay.over()
+	}
 	if b.spool != nil && (b.holders == nil || b.holders.Add(-1) == 0) {
 		_ = b.spool.Close() // an unlinked file: nothing to lose
 	}

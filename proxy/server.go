@@ -38,6 +38,7 @@ func NewServer(p *Proxy, o ServerOptions) *Server {
 	s.http = &fasthttp.Server{
 		Handler:        p.Serve,
 		HeaderReceived: onHeader,
+		ExpectHandler:  p.expect,
 		ErrorHandler:   p.protocolError,
 		Logger:         serverLog{o.Log},
 

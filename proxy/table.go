@@ -32,9 +32,11 @@ type Route struct {
 	Shadow   bool          // everything is forwarded; what would have been a hit is compared
 	Deny     Controls      // what clients may not say
 
-	MaxRequestBytes int64 // larger request bodies are refused
-	MaxObjectBytes  int64 // larger answers are passed on and not stored
-	CancelAbandoned bool  // stop fetching when no client waits any more; else the answer, paid for, is fetched to its end and stored
+	MaxRequestBytes  int64 // larger request bodies are refused
+	MaxCachedRequest int64 // larger ones are streamed to the upstream, uncached; 0 is no bound
+	BypassSpoolFull  bool  // so are those for which there is no room; else they are refused
+	MaxObjectBytes   int64 // larger answers are passed on and not stored
+	CancelAbandoned  bool  // stop fetching when no client waits any more; else the answer, paid for, is fetched to its end and stored
 
 	metrics *routeMetrics
 	warned  atomic.Int64   // the second of the last warning about its upstream
@@ -159,6 +161,7 @@ func (r *Route) prepare(m *metrics) error {
 		r.forAll = &cachekey.Rule{
 			Namespace: r.Key.Namespace, Provider: r.Key.Provider, Body: r.Key.Body, Ignore: r.Key.Ignore,
 			Headers: r.Key.Headers, QueryIgnore: r.Key.QueryIgnore, Scope: cachekey.ScopePublic, Credentials: r.Key.Credentials,
+			Multipart: r.Key.Multipart,
 		}
 		if err := r.forAll.Prepare(); err != nil {
 			return err

@@ -25,6 +25,7 @@ var (
 	errConnect    = errors.New("cannot connect to the upstream")
 	errFirstByte  = errors.New("the upstream sent no answer in time")
 	errIdle       = errors.New("the upstream stopped sending")
+	errStalled    = errors.New("the upstream stopped taking the request")
 	errTotal      = errors.New("the upstream took too long for the whole answer")
 	errBroken     = errors.New("the upstream broke off")
 	errNotResent  = errors.New("the upstream closed the connection before it answered; the request may have reached it, so it is not sent again")
@@ -175,10 +176,11 @@ func (u *Upstream) request(ctx context.Context, cancel context.CancelCauseFunc, 
 		Method: r.Method, URL: target, Host: host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
-	if r.Body.Size > 0 {
-		req.ContentLength = r.Body.Size
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(r.Body.reader()), nil }
-		req.Body, _ = req.GetBody()
+	if r.Body.Size != 0 {
+		req.ContentLength, req.GetBody = r.Body.Size, r.Body.open
+		if req.Body, err = r.Body.open(); err != nil {
+			return nil, err
+		}
 	} else if r.Body.Declared {
 		req.Body = http.NoBody
 	}

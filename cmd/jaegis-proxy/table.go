@@ -59,6 +59,9 @@ func newRoute(r config.Route, up *proxy.Upstream, cache bool) *proxy.Route {
 			Namespace: r.Namespace, Body: cachekey.BodyMode(r.Key.Body), Ignore: r.Key.Ignore,
 			Headers: r.Key.Headers, QueryIgnore: r.Key.Query.Ignore,
 			Scope: cachekey.Scope(r.Scope), Credentials: r.Key.Credentials,
+			Multipart: cachekey.Multipart{
+				Ignore: r.Key.Multipart.Ignore, IgnoreFields: r.Key.Multipart.IgnoreFields, Exact: r.Key.Multipart.Headers == "bytes",
+			},
 		},
 		Rule: policy.Rule{
 			Freshness: policy.Freshness(r.Freshness), TTL: time.Duration(r.TTL),
@@ -76,9 +79,11 @@ func newRoute(r config.Route, up *proxy.Upstream, cache bool) *proxy.Route {
 			Without: r.When.Without,
 		},
 		Variants: r.Variants, Shadow: r.Shadow, Deny: controls(r.DenyControls),
-		MaxRequestBytes: int64(r.MaxRequestBytes),
-		MaxObjectBytes:  int64(r.MaxObjectBytes),
-		CancelAbandoned: r.OnAbandon == "cancel",
+		MaxRequestBytes:  int64(r.MaxRequestBytes),
+		MaxObjectBytes:   int64(r.MaxObjectBytes),
+		MaxCachedRequest: int64(r.MaxCachedRequestBytes),
+		BypassSpoolFull:  r.OnSpoolFull == "bypass",
+		CancelAbandoned:  r.OnAbandon == "cancel",
 	}
 	if r.Scope == "shared" {
 		out.Key.Scope, out.ProofTTL = cachekey.ScopeCredential, time.Duration(r.ProofTTL)

@@ -33,6 +33,10 @@ type Store struct {
 // Disk is the number of bytes that all spools of the store hold on disk.
 func (st *Store) Disk() int64 { return st.disk.Load() }
 
+// Room is the number of bytes of disk that there is still room for by the
+// store's own bound.
+func (st *Store) Room() int64 { return max(0, st.MaxDisk-st.disk.Load()) }
+
 // reserve takes up to want bytes of the store's disk space and says how many
 // there were.
 func (st *Store) reserve(want int64) int64 {
