@@ -75,6 +75,12 @@ func start(t *testing.T, yaml string, args ...string) *proc {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startBinary(t, binary, yaml, args...)
+}
+
+// startBinary is start for a binary that was built in another way.
+func startBinary(t *testing.T, binary, yaml string, args ...string) *proc {
+	t.Helper()
 	// A free port can be taken by another before the process listens on it.
 	for attempt := 1; ; attempt++ {
 		p := launch(t, binary, yaml, args)
