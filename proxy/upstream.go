@@ -184,6 +184,9 @@ func (u *Upstream) request(ctx context.Context, cancel context.CancelCauseFunc, 
 	} else if r.Body.Declared {
 		req.Body = http.NoBody
 	}
+	if relay := r.Body.relay; relay != nil { // the transport waits for a read that is under way, whatever happens
+		context.AfterFunc(ctx, func() { relay.close(context.Cause(ctx), nil) })
+	}
 	a := &attempt{cancel: cancel, isHead: r.Method == http.MethodHead}
 	return req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn:              a.gotConn,
