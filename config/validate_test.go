@@ -182,6 +182,13 @@ func TestRoutesAreChecked(t *testing.T) {
 	f(r+"scope: shared, key: {credentials: []}", "key.credentials", "empty, so that all callers would share answers")
 	f(r+"key: {credentials: []}", "key.credentials", "empty, so that all callers would share answers")
 	f(r+"key: {query: {ignore: [\"\"]}}", "key.query.ignore[0]", "empty")
+	f(r+"max_cached_request_bytes: 0", "max_cached_request_bytes", "0 is less than 1")
+	f(r+"on_spool_full: wait", "on_spool_full", `"wait" is none of reject, bypass`)
+	f(r+"key: {multipart: {ignore: [name]}}", "key.multipart.ignore[0]", `"name" is none of filename, content_type`)
+	f(r+"key: {multipart: {ignore_fields: [a, \"\"]}}", "key.multipart.ignore_fields[1]", "empty; write the name of a form field")
+	f(r+"key: {multipart: {headers: text}}", "key.multipart.headers", `"text" is none of meaning, bytes`)
+	f(r+"key: {multipart: {headers: bytes, ignore: [filename]}}", "key.multipart.headers", "contradicts ignore and ignore_fields")
+	f(r+"key: {body: raw, multipart: {ignore_fields: [a]}}", "key.multipart", "nothing is read as multipart with body: raw")
 	mustFail(t, docs+"routes: [{name: a-b, namespace: builds}, {name: A_B, namespace: builds}]\n", nil,
 		`proxy.yaml:2: routes[1].name: "A_B" is the name of routes[0] too; rename one of them`)
 	mustFail(t, "routes: [{name: a, namespace: builds}]\n", nil,

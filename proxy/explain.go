@@ -42,6 +42,9 @@ func (t *Table) Explain(method, target string, header http.Header, body []byte) 
 		flags |= hasListedFields
 	}
 	e := Explanation{Route: route.Name, Bypass: route.bypassReason(method, &cc, flags)}
+	if e.Bypass == "" && route.MaxCachedRequest > 0 && int64(len(body)) > route.MaxCachedRequest {
+		e.Bypass = passTooLarge
+	}
 	if e.Bypass != "" {
 		return e, nil
 	}

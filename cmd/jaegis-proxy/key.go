@@ -154,7 +154,11 @@ func printExplanation(w io.Writer, e proxy.Explanation) {
 	}
 	fmt.Fprintf(w, "route   %s\nkey     %s\nmade of\n", e.Route, e.Key)
 	for _, p := range e.Parts {
-		fmt.Fprintf(w, "  %-16s %s (%d bytes)\n", p.Name, printable(p.Value), p.Length)
+		value := printable(p.Value)
+		if p.Name == "part" { // of a body: quoted and bounded where it has to be
+			value = p.Value
+		}
+		fmt.Fprintf(w, "  %-16s %s (%d bytes)\n", p.Name, value, p.Length)
 	}
 }
 

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +19,8 @@ routes:
     match: {methods: [POST], path: "/convert/*"}
     upstream: docs
     namespace: documents
-    key: {ignore: [/user]}
+    key: {ignore: [/user], multipart: {ignore: [filename], ignore_fields: [trace]}}
+    max_cached_request_bytes: 10kB
 `
 
 // runKey runs the command and gives what it printed.
@@ -76,6 +79,28 @@ func TestKeyShowsWhatMadeItAndNoCredential(t *testing.T) {
 	}
 }
 
+func TestKeyShowsThePartsOfAnUpload(t *testing.T) {
+	form := upload("b", file("file", "naïve.pdf", "application/pdf", "%PDF"), file("trace", "", "text/plain", "1"), part{"Content-Disposition: form-data; name=to\r\n", "pdf"}, part{"A: b \r\n", "x"})
+	args := []string{"/convert/a", "-H", form.fields[0], "-d", "@-"}
+	out, errs, code := runKey(t, form.body, args...)
+	for _, want := range []string{
+		`  body ignores     "field trace" (11 bytes)`,
+		fmt.Sprintf(`  part             name="file" filename="naïve.pdf" type="application/pdf" sha256=%x (4 bytes)`, sha256.Sum256([]byte("%PDF"))),
+		`  part             name="trace" filename="" type="text/plain" left out (1 bytes)`,
+		fmt.Sprintf(`  part             name="to" sha256=%x (3 bytes)`, sha256.Sum256([]byte("pdf"))),
+		"of header and bytes as they came (10 bytes)",
+	} {
+		if !strings.Contains(out, want) || code != exitOK {
+			t.Errorf("%s is missing in\n%s%s", want, out, errs)
+		}
+	}
+	renamed := upload("c", file("file", "b.pdf", "application/pdf", "%PDF"), part{"Content-Disposition: form-data; name=\"to\"\r\n", "pdf"}, part{"A: b \r\n", "x"})
+	other, _, _ := runKey(t, renamed.body, "/convert/a", "-H", renamed.fields[0], "-d", "@-")
+	if key := strings.Split(out, "\n")[1]; !strings.HasPrefix(key, "key     jaegis:") || key != strings.Split(other, "\n")[1] {
+		t.Errorf("another key for a renamed file:\n%s\n%s", out, other)
+	}
+}
+
 func TestKeySaysWhyThereIsNone(t *testing.T) {
 	f := func(wantOut, wantErr string, wantCode int, args ...string) {
 		t.Helper()
@@ -87,6 +112,7 @@ func TestKeySaysWhyThereIsNone(t *testing.T) {
 	f("the cache is not asked (method)", "", exitOK, "/convert/a", "-X", "PUT")
 	f("the cache is not asked (method)", "", exitOK, "/other", "-d", "x")
 	f("the cache is not asked (request-no-store)", "", exitOK, "/convert/a", "-d", "x", "-H", "cache-control: no-store")
+	f("the cache is not asked (request-too-large)", "", exitOK, "/convert/a", "-d", strings.Repeat("x", 10_001))
 	f("the cache is not asked (method-override)", "", exitOK, "/convert/a", "-d", "x", "-H", "x-http-method-override: PUT")
 	f("", "name its path", exitUsage)
 	f("", "must begin with", exitUsage, "convert")
