@@ -1,6 +1,8 @@
 package cachekey
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -92,6 +94,50 @@ func benchDerive(b *testing.B, d *Deriver, rule *Rule, req *Request) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkDigest is a multipart body that is digested while it comes in, in
+// pieces as they are read from a client, by boundaries of several clients;
+// beside SHA-256 alone. "dashes" is the worst that a file can be to the search
+// for a boundary that begins with many.
+func BenchmarkDigest(b *testing.B) {
+	const piece = 32 << 10
+	data := make([]byte, 16<<20)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(data)
+	rule := prepare(b, Rule{})
+	digest := func(b *testing.B, boundary string, data []byte) {
+		b.SetBytes(int64(len(data)))
+		for b.Loop() {
+			g, err := new(Deriver).Digest(rule, pairs{{"Content-Type", "multipart/form-data; boundary=" + boundary}}, -1)
+			if err != nil {
+				b.Fatal(err)
+			}
+			_, _ = g.Write([]byte("--" + boundary + "\r\n" + filePart))
+			for i := 0; i < len(data); i += piece {
+				_, _ = g.Write(data[i : i+piece])
+			}
+			_, _ = g.Write([]byte("\r\n--" + boundary + "--\r\n"))
+			if _, ok := g.split.end(); !ok {
+				b.Fatal("not read as multipart")
+			}
+		}
+	}
+	for name, boundary := range map[string]string{
+		"webkit": "----WebKitFormBoundary7MA4YWxkTrZu0gW", "curl": "------------------------d74496d66958873e", "undici": "----formdata-undici-057289017482",
+		"go": "abcdef0123456789abcdef0123456789abcdef0123456789abcdef012345",
+	} {
+		b.Run("multipart/"+name, func(b *testing.B) { digest(b, boundary, data) })
+		b.Run("dashes/"+name, func(b *testing.B) { digest(b, boundary, bytes.Repeat([]byte("-"), len(data))) })
+	}
+	b.Run("sha256", func(b *testing.B) {
+		b.SetBytes(int64(len(data)))
+		h := sha256.New()
+		for b.Loop() {
+			for i := 0; i < len(data); i += piece {
+				h.Write(data[i : i+piece])
+			}
+		}
+	})
 }
 
 func BenchmarkDeriveParallel(b *testing.B) {

@@ -164,6 +164,9 @@ func FuzzDerive(f *testing.F) {
 		if mustDerive(t, d, r, b.inFile()) != keyB {
 			t.Errorf("%+v: another key when the body is in a file", b)
 		}
+		if digestedIn(t, d, r, b, 1+int(at)%100, -1) != keyB {
+			t.Errorf("%+v: another key when the body is digested while it comes", b)
+		}
 	})
 }
 
@@ -293,6 +296,7 @@ func FuzzSplitter(f *testing.F) {
 		if got := kindOf(t, rule, wa); got != ra.Kind {
 			t.Errorf("%q: %s, want %s", a, got, ra.Kind)
 		}
+		mustDigest(t, rule, wa, mustDerive(t, &Deriver{Secret: []byte("s")}, rule, wa.request()))
 	})
 }
 

@@ -26,14 +26,15 @@ type parsed struct {
 
 var errNoMultipart = errors.New("no multipart body")
 
-// parseByGo reads a body by means of the standard library.
+// parseByGo reads a body by means of the standard library, which refuses some
+// white space behind the last delimiter.
 func parseByGo(w wire) ([]parsed, error) {
 	_, params, err := mime.ParseMediaType(w.header[0][1])
 	if err != nil || params["boundary"] == "" {
 		return nil, errNoMultipart
 	}
 	var parts []parsed
-	for r := multipart.NewReader(strings.NewReader(w.body), params["boundary"]); ; {
+	for r := multipart.NewReader(strings.NewReader(strings.TrimRight(w.body, " \t\r\n")), params["boundary"]); ; {
 		p, err := r.NextRawPart()
 		if errors.Is(err, io.EOF) {
 			return parts, nil
