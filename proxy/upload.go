@@ -87,6 +87,7 @@ func (p *Proxy) passUpload(c *call) (streaming bool, err error) {
 	}
 	f := p.newFlight(c, true)
 	if err := p.relay(c, f); err != nil {
+		c.herald.end()
 		f.Leave()
 		return false, err
 	}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -362,6 +364,42 @@ func TestAnUploadWithoutRoomIsRefusedOrPassedOn(t *testing.T) {
 		bypassed(t, s.receive("POST"), "spool-full")
 		r.awaitNoSpool(t)
 	}
+}
+
+// A disk that takes nothing more is no room either, whatever spool.max_bytes
+// says.
+func TestAnUploadThatTheDiskDoesNotTakeIsRefusedOrPassedOn(t *testing.T) {
+	full := t.TempDir()
+	if err := exec.Command("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", full).Run(); err != nil {
+		t.Logf("no disk can be made that is full (%v): one that is gone has to do", err)
+		full = filepath.Join(full, "gone")
+	} else {
+		t.Cleanup(func() { _ = exec.Command("umount", "-l", full).Run() })
+	}
+	d := newTaker(t)
+	r := &rig{proc: start(t, fmt.Sprintf(`
+upstreams: {origin: {url: "http://%s"}}
+routes:
+  - {name: full, match: {path: /full/*}, ttl: 1h, on_spool_full: bypass}
+  - {name: reject, match: {path: /reject/*}, ttl: 1h}
+spool: {dir: %q, memory: 64KiB}
+`, d.l.Addr(), full))}
+	body := content("x", 1_000_000)
+	for _, raw := range []string{send("POST", "/reject/a", body), inChunks("/reject/a", body, 100_000)} {
+		if err := refusedBy(r.do(t, raw), "jaegis_spool_full", http.StatusInsufficientStorage); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, raw := range []string{send("POST", "/full/a", body), inChunks("/full/a", body, 100_000)} {
+		s := connect(t, r.Addr)
+		go s.send(raw)
+		k := d.accept()
+		k.read(body, len(body))
+		k.ends()
+		k.answer(strings.Replace(okAnswer, "Length: 2", "Length: 2\r\nConnection: close", 1))
+		bypassed(t, s.receive("POST"), "spool-full")
+	}
+	r.awaitNoSpool(t)
 }
 
 func TestAnUploadThatGrowsAboveTheBoundIsRefusedAndCut(t *testing.T) {

@@ -374,3 +374,17 @@ func TestAppendingToASliceDoesNotTouchTheSpool(t *testing.T) {
 		t.Errorf("read %q", got)
 	}
 }
+
+func TestRoomIsWhatIsLeftOfTheBound(t *testing.T) {
+	st := &Store{Memory: 10, MaxDisk: 100, Dir: t.TempDir()}
+	s := st.New(-1)
+	for i, want := range []int64{100, 70, 20, 0} {
+		if got := st.Room(); got != want {
+			t.Errorf("step %d: room for %d, want %d", i, got, want)
+		}
+		_, _ = s.Write(pattern([]int{40, 50, 100, 1}[i])) // the last ones do not fit
+	}
+	if err := s.Close(); err != nil || st.Room() != 100 {
+		t.Errorf("room for %d when all is closed, %v", st.Room(), err)
+	}
+}
