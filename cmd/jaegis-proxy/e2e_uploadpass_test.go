@@ -266,7 +266,7 @@ func TestAnAnswerThatComesDuringTheUploadIsSentOn(t *testing.T) {
 	s.send(headOf("/c/a", len(body)) + body[:300_000])
 	k = d.accept()
 	k.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + origintest.Chunk("first"))
-	if resp, err = http.ReadResponse(s.br, nil); err != nil {
+	if _, err := http.ReadResponse(s.br, nil); err != nil {
 		t.Fatal(err)
 	}
 	_ = s.c.Close()
