@@ -13,7 +13,7 @@ func mustDigest(t testing.TB, rule *Rule, w wire, want Key) {
 	t.Helper()
 	d := &Deriver{Secret: []byte("s")}
 	for _, size := range []int{1, 7, 1000, windowSize - 1, windowSize + 1, 1 << 30} {
-		if len(w.body)/size > 200_000 {
+		if len(w.body)/size > 20_000 {
 			continue
 		}
 		for _, declared := range []int64{int64(len(w.body)), -1} {
@@ -53,7 +53,7 @@ func TestABodyDigestedWhileItComesHasTheSameKey(t *testing.T) {
 	for _, rule := range fuzzRules(t) {
 		d := &Deriver{Secret: []byte("s")}
 		for _, w := range []wire{
-			post(""), post("x"), post(long), jsonPost(`{"a":1}`), jsonPost(`{"a":"` + strings.Repeat("x", maxText) + `"}`), jsonPost(`{"a" : "` + long[:12] + `"}`),
+			post(""), post("x"), post(long), jsonPost(`{"a":1}`), jsonPost(`{"a" : "` + long[:12] + `"}`),
 			jsonPost("\"" + long + "\""), coded("gzip", gzipped(`{"a":1}`)), coded("br", long), coded("gzip", long), coded("gzip", gzipped(long)).with("Content-Encoding: gzip"),
 			post("a=b&c", "Content-Type: application/x-www-form-urlencoded"), post(long, "Content-Type: application/x-www-form-urlencoded"),
 			formData("b", filePart, "A: b\r\n\r\n"+long, filePart+long), formData("b", long), formData("b"), post("--b\r\n"+long, "Content-Type: multipart/form-data; boundary=b"),
@@ -62,6 +62,16 @@ func TestABodyDigestedWhileItComesHasTheSameKey(t *testing.T) {
 			formData("b", "A: "+strings.Repeat("x", 3*windowSize)+"\r\n\r\n"+long),
 		} {
 			mustDigest(t, rule, w, mustDerive(t, d, rule, w.request()))
+		}
+	}
+	rule, d := prepare(t, Rule{}), &Deriver{Secret: []byte("s")}
+	for _, n := range []int{maxText, maxText + 1} {
+		w := jsonPost(`"` + strings.Repeat("x", n-2) + `"`)
+		key := mustDerive(t, d, rule, w.request())
+		for _, declared := range []int64{int64(n), -1} {
+			if digestedIn(t, d, rule, w, 1<<20, declared) != key {
+				t.Errorf("JSON of %d bytes, declared %d: another key", n, declared)
+			}
 		}
 	}
 }

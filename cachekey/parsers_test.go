@@ -164,7 +164,7 @@ func TestBodiesWithOneKeyAreOneToOtherParsers(t *testing.T) {
 	var all, plain []pair
 	rule := prepare(t, Rule{})
 	r := rand.New(rand.NewPCG(1, 2))
-	for len(all) < 3000 {
+	for len(all) < 2000 {
 		a, b := respelt(r.IntN)
 		if a.body != b.body && held(t, rule, a, b) {
 			p := pair{a.body, b.body, a.header[0][1], b.header[0][1]}

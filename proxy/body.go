@@ -138,9 +138,11 @@ func (c *call) spoolBody(r io.Reader, length int64) error {
 		case err != nil && err != io.EOF:
 			return bodyError(err)
 		case werr != nil:
-			return c.passOn(r, piece[k:], err, length, passSpoolFull)
+			c.passOn(r, piece[k:], err, length, passSpoolFull)
+			return nil
 		case c.route.MaxCachedRequest > 0 && c.body.Size > c.route.MaxCachedRequest:
-			return c.passOn(r, nil, err, length, passTooLarge)
+			c.passOn(r, nil, err, length, passTooLarge)
+			return nil
 		}
 		if derr := c.digestBody(piece, length); derr != nil {
 			return derr
@@ -160,15 +162,14 @@ func (c *call) spoolBody(r io.Reader, length int64) error {
 
 // passOn has a body passed on as it comes of which a part has come already:
 // what the spool took and, behind that, rest. ended is io.EOF when that is all.
-func (c *call) passOn(r io.Reader, rest []byte, ended error, length int64, why string) error {
+func (c *call) passOn(r io.Reader, rest []byte, ended error, length int64, why string) {
 	c.digest = nil
-	if ended == io.EOF {
+	if errors.Is(ended, io.EOF) {
 		r = strings.NewReader("")
 	}
 	c.upload = &upload{
 		r: io.MultiReader(bytes.NewReader(bytes.Clone(rest)), r), length: length, came: c.body.spool.Size(), why: why,
 	}
-	return nil
 }
 
 // digestBody digests a piece of a body that is too large for memory, and what
