@@ -129,14 +129,14 @@ func TestAChunkedUploadIsCachedUpToTheBound(t *testing.T) {
 
 // An upstream that does not read holds the client up, not a spool.
 func TestAnUploadThatIsPassedOnWaitsForTheUpstream(t *testing.T) {
-	r, d := passing(t, "60s", "300ms")
+	r, d := passing(t, "60s", "2s")
 	const size = 100_000_000
 	block := []byte(content("z", 1_000_000))
 	s := connect(t, r.Addr)
 	s.send(headOf("/c/a", size))
 	sent, stuck := 0, false
 	for sent < size && !stuck {
-		_ = s.c.SetWriteDeadline(time.Now().Add(time.Second)) // longer than body_timeout: it is not the client that is late
+		_ = s.c.SetWriteDeadline(time.Now().Add(3 * time.Second)) // longer than body_timeout: it is not the client that is late
 		n, err := s.c.Write(block[sent%len(block):])
 		sent += n
 		stuck = errors.Is(err, os.ErrDeadlineExceeded)
@@ -188,7 +188,7 @@ func TestAnUploadThatBreaksOffBreaksOffAtTheUpstreamToo(t *testing.T) {
 				s.send(raw)
 				k := d.accept()
 				k.t = t
-				k.read(body, 200_000)
+				k.read(body, 1_000)
 				end(s)
 				k.isCut()
 				if got := s.receive("POST"); got.StatusCode != 0 && got.StatusCode != http.StatusBadRequest && got.StatusCode != http.StatusRequestTimeout {
