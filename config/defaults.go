@@ -82,6 +82,7 @@ func DefaultRoute() Route {
 		Freshness: "route",
 		Protocol:  "none",
 		Variants:  1,
+		Expiry:    Expiry{SignedLinks: true, Members: true},
 		OnAbandon: "finish",
 		Key: Key{
 			Body:        "auto",

@@ -54,6 +54,7 @@ func manualTree() *Config {
 	cfg.Upstreams = map[string]Upstream{"docs": DefaultUpstream()}
 	cfg.Cache.Stores = map[string]Redis{"s": DefaultRedis()}
 	cfg.Routes = []Route{DefaultRoute()}
+	cfg.Routes[0].StoreWhen = []StoreWhen{{}}
 	cfg.Clients = []Client{{}}
 	cfg.Prices = map[string]Price{"m": {}}
 	return cfg
@@ -134,6 +135,7 @@ func changeAt(v reflect.Value, path []string) {
 			v.Set(map[reflect.Type]reflect.Value{
 				reflect.TypeFor[Number](): reflect.ValueOf(Number{Set: true, V: 7}),
 				reflect.TypeFor[Pace]():   reflect.ValueOf(Pace{Original: true}),
+				reflect.TypeFor[Choice](): reflect.ValueOf(Choice{Set: true, V: true}),
 			}[v.Type()])
 		case reflect.Float64:
 			v.SetFloat(v.Float() + 1)

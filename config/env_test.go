@@ -64,7 +64,7 @@ routes:
 
 func TestEveryKeyHasAnEnvironmentNameThatSetsIt(t *testing.T) {
 	src := Sources{File: fileName, Environ: []string{}}
-	data := []byte(docs + "routes: [{name: r, namespace: builds}]\ncache: {stores: {s: {url: redis://s}}}\nclients: [{name: c}]\nprices: {m: {}}\n")
+	data := []byte(docs + "routes: [{name: r, namespace: builds, store_when: [{status: [200]}]}]\ncache: {stores: {s: {url: redis://s}}}\nclients: [{name: c}]\nprices: {m: {}}\n")
 	for _, v := range allVariables() {
 		src.Environ = []string{v.name + "=" + v.value}
 		found := newFindings(false)

@@ -41,6 +41,9 @@ func readings(t reflect.Type, path []string, rest string, have any) []match {
 		for index, row := range tree {
 			fields, _ := row.(map[string]any)
 			name, _ := fields["name"].(string)
+			if !hasName(t.Elem()) { // such rows go by their number
+				name = index
+			}
 			if after, ok := afterName(rest, name); ok {
 				into(t.Elem(), index, after, row, 0)
 			}
@@ -60,6 +63,11 @@ func readings(t reflect.Type, path []string, rest string, have any) []match {
 		}
 	}
 	return found
+}
+
+// hasName says whether a section has a key that names it.
+func hasName(t reflect.Type) bool {
+	return slices.ContainsFunc(fieldsOf(t), func(f field) bool { return f.name == "name" })
 }
 
 // afterName cuts name off the front of rest; ok is false when it is not there.
@@ -105,8 +113,12 @@ func newName(path []string, name string) string {
 
 // displayKey gives the key of a path as messages have it.
 func displayKey(path []string) string {
-	if len(path) > 1 && (path[0] == "routes" || path[0] == "clients") {
-		return strings.Join(append([]string{fmt.Sprintf("%s[%s]", path[0], path[1])}, path[2:]...), ".")
+	shown := slices.Clone(path)
+	for i := len(shown) - 1; i > 0; i-- {
+		if before := shown[i-1]; i == 1 && (before == "routes" || before == "clients") || i == 3 && before == "store_when" {
+			shown[i-1] = fmt.Sprintf("%s[%s]", before, shown[i])
+			shown = slices.Delete(shown, i, i+1)
+		}
 	}
-	return strings.Join(path, ".")
+	return strings.Join(shown, ".")
 }

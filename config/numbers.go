@@ -42,6 +42,41 @@ func (n *Number) UnmarshalText(text []byte) error {
 	return err
 }
 
+// Choice is a yes or no that may be left out.
+type Choice struct {
+	Set bool
+	V   bool // false unless Set
+}
+
+// String gives "true" or "false"; "" for none.
+func (c Choice) String() string {
+	if !c.Set {
+		return ""
+	}
+	return strconv.FormatBool(c.V)
+}
+
+// MarshalYAML gives the bool, or null for none.
+func (c Choice) MarshalYAML() (any, error) {
+	if !c.Set {
+		return nil, nil
+	}
+	return c.V, nil
+}
+
+// UnmarshalText reads what a bool may be; "" is none.
+func (c *Choice) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*c = Choice{}
+		return nil
+	}
+	v, err := parseBool(string(text))
+	if err == nil {
+		*c = Choice{Set: true, V: v}
+	}
+	return err
+}
+
 // parseFloat reads a decimal number, with an exponent perhaps. Hexadecimal
 // floats, infinities and NaN, which strconv takes as well, it does not.
 func parseFloat(text string) (float64, error) {

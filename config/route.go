@@ -3,32 +3,35 @@ package config
 // Route is one rule of what is cached and how. DefaultRoute gives its
 // defaults.
 type Route struct {
-	Name                  string   `yaml:"name"`
-	Match                 Match    `yaml:"match"`
-	Upstream              string   `yaml:"upstream"`
-	Cache                 bool     `yaml:"cache"` // false: passed through; of the rest only the sizes and on_abandon count
-	Namespace             string   `yaml:"namespace"`
-	TTL                   Duration `yaml:"ttl"` // left out: cache.ttl of the namespace
-	StaleWhileRevalidate  Duration `yaml:"stale_while_revalidate"`
-	StaleIfError          Duration `yaml:"stale_if_error"`
-	Scope                 string   `yaml:"scope"`             // "credential", "shared" or "public"
-	ProofTTL              Duration `yaml:"proof_ttl"`         // scope "shared": for how long the upstream's acceptance of a credential counts; above 0
-	Freshness             string   `yaml:"freshness"`         // "route" or "origin"
-	OverrideNoStore       bool     `yaml:"override_no_store"` // with freshness "route": store even what says no-store
-	ShareAuthorized       bool     `yaml:"share_authorized"`  // with freshness "origin": must-revalidate is leave to share answers to requests with Authorization
-	Protocol              string   `yaml:"protocol"`          // one of Protocols
-	Gates                 Gates    `yaml:"gates"`
-	When                  When     `yaml:"when"`
-	Variants              int      `yaml:"variants"` // up to how many distinct answers are kept for one key, 1 to 16
-	Replay                Replay   `yaml:"replay"`
-	Shadow                bool     `yaml:"shadow"`        // everything is forwarded; what would have been hits is counted and compared
-	DenyControls          []string `yaml:"deny_controls"` // of Controls: what clients may not say
-	OnAbandon             string   `yaml:"on_abandon"`    // "finish" or "cancel"
-	Key                   Key      `yaml:"key"`
-	MaxRequestBytes       Size     `yaml:"max_request_bytes"`        // larger requests are refused
-	MaxCachedRequestBytes Size     `yaml:"max_cached_request_bytes"` // larger requests are streamed through and not cached
-	OnSpoolFull           string   `yaml:"on_spool_full"`            // "reject" or "bypass": what becomes of a request for whose body there is no room
-	MaxObjectBytes        Size     `yaml:"max_object_bytes"`         // larger answers are streamed and not stored
+	Name                  string      `yaml:"name"`
+	Match                 Match       `yaml:"match"`
+	Upstream              string      `yaml:"upstream"`
+	Cache                 bool        `yaml:"cache"` // false: passed through; of the rest only the sizes and on_abandon count
+	Namespace             string      `yaml:"namespace"`
+	TTL                   Duration    `yaml:"ttl"` // left out: cache.ttl of the namespace
+	StaleWhileRevalidate  Duration    `yaml:"stale_while_revalidate"`
+	StaleIfError          Duration    `yaml:"stale_if_error"`
+	Scope                 string      `yaml:"scope"`             // "credential", "shared" or "public"
+	ProofTTL              Duration    `yaml:"proof_ttl"`         // scope "shared": for how long the upstream's acceptance of a credential counts; above 0
+	Freshness             string      `yaml:"freshness"`         // "route" or "origin"
+	OverrideNoStore       bool        `yaml:"override_no_store"` // with freshness "route": store even what says no-store
+	ShareAuthorized       bool        `yaml:"share_authorized"`  // with freshness "origin": must-revalidate is leave to share answers to requests with Authorization
+	Protocol              string      `yaml:"protocol"`          // one of Protocols
+	Gates                 Gates       `yaml:"gates"`
+	StoreWhen             []StoreWhen `yaml:"store_when"` // all must hold for an answer to be stored; empty: it must not say that it is not done
+	Expiry                Expiry      `yaml:"expiry"`
+	Tags                  Tags        `yaml:"tags"`
+	When                  When        `yaml:"when"`
+	Variants              int         `yaml:"variants"` // up to how many distinct answers are kept for one key, 1 to 16
+	Replay                Replay      `yaml:"replay"`
+	Shadow                bool        `yaml:"shadow"`        // everything is forwarded; what would have been hits is counted and compared
+	DenyControls          []string    `yaml:"deny_controls"` // of Controls: what clients may not say
+	OnAbandon             string      `yaml:"on_abandon"`    // "finish" or "cancel"
+	Key                   Key         `yaml:"key"`
+	MaxRequestBytes       Size        `yaml:"max_request_bytes"`        // larger requests are refused
+	MaxCachedRequestBytes Size        `yaml:"max_cached_request_bytes"` // larger requests are streamed through and not cached
+	OnSpoolFull           string      `yaml:"on_spool_full"`            // "reject" or "bypass": what becomes of a request for whose body there is no room
+	MaxObjectBytes        Size        `yaml:"max_object_bytes"`         // larger answers are streamed and not stored
 }
 
 // Match selects requests; what is empty matches every request.
@@ -44,6 +47,33 @@ type Gates struct {
 	FinishReasons         []string `yaml:"finish_reasons"` // in the provider's words; empty: the protocol's defaults
 	AllowEmpty            bool     `yaml:"allow_empty"`
 	AllowBadToolArguments bool     `yaml:"allow_bad_tool_arguments"` // tool calls whose arguments are no JSON
+}
+
+// StoreWhen is one condition on answers, on exactly one of their status, a header
+// and a member of their JSON body.
+type StoreWhen struct {
+	Status []string `yaml:"status"` // one of these; numbers
+	Header string   `yaml:"header"` // the name of a header
+	JSON   string   `yaml:"json"`   // JSON pointer
+	Equals string   `yaml:"equals"` // the value; empty: any, or none
+	In     []string `yaml:"in"`     // the value is one of these; empty: any, or none
+	NotIn  []string `yaml:"not_in"` // the value is none of these
+	Exists Choice   `yaml:"exists"` // whether it is there; left out: it does not matter
+}
+
+// Expiry says what in an answer ends how long it can be used.
+type Expiry struct {
+	SignedLinks bool     `yaml:"signed_links"` // links whose signature expires, in headers and JSON bodies
+	Members     bool     `yaml:"members"`      // the JSON members expires_at, expiresAt, expires_in and expiresIn
+	JSON        []string `yaml:"json"`         // JSON pointers to more of them
+}
+
+// Tags says by what else answers can be purged. A JSON pointer may have a text
+// before its first "/", which is put before the value.
+type Tags struct {
+	JSON        []string `yaml:"json"`         // values of answers
+	RequestJSON []string `yaml:"request_json"` // values of requests
+	Headers     []string `yaml:"headers"`      // headers of answers, with commas between tags
 }
 
 // When says which requests are cached; the others are passed through. Zero is

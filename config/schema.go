@@ -73,7 +73,7 @@ func wanted(t reflect.Type) string {
 		return "a duration, such as 90s"
 	case reflect.TypeFor[Size]():
 		return "a size, such as 64MiB"
-	case reflect.TypeFor[bool]():
+	case reflect.TypeFor[bool](), reflect.TypeFor[Choice]():
 		return "true or false"
 	case reflect.TypeFor[int]():
 		return "a whole number"

@@ -31,7 +31,11 @@ func variablesOf(t reflect.Type, key, doc, name, docEV string) []variable {
 		switch kindOf(typ) {
 		case rows:
 			key, doc = key+"[0]", doc+"[]"
-			name, docEV, typ = name+"_"+strings.ToUpper(f.name[:1]), docEV+"_<NAME>", typ.Elem()
+			if typ = typ.Elem(); !hasName(typ) {
+				name, docEV = name+"_0", docEV+"_<N>"
+				break
+			}
+			name, docEV = name+"_"+strings.ToUpper(f.name[:1]), docEV+"_<NAME>"
 		case table:
 			own := map[string][2]string{"upstreams": {"docs", "NAME"}, "stores": {"s", "NAMESPACE"}, "ttl": {"documents", "NAMESPACE"}, "headers": {"Authorization", "HEADER"}, "prices": {"m", "MODEL"}}[f.name]
 			key, doc = join(key, own[0]), join(doc, own[1])
@@ -43,7 +47,7 @@ func variablesOf(t reflect.Type, key, doc, name, docEV string) []variable {
 		}
 		value := "7"
 		switch typ {
-		case reflect.TypeFor[bool]():
+		case reflect.TypeFor[bool](), reflect.TypeFor[Choice]():
 			value = "true"
 		case reflect.TypeFor[Pace]():
 			value = "7/s"

@@ -29,6 +29,7 @@ func (ck *checker) routes(c *Config) {
 		ck.lifetime(key, r)
 		ck.callers(key, r)
 		ck.answers(key, r)
+		ck.looks(key, r)
 		ck.requests(key+".when", r)
 		ck.replies(key, r)
 		ck.key(key+".key", r)

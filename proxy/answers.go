@@ -19,7 +19,6 @@ import (
 type answer struct {
 	reader  *protocol.Reader
 	stream  bool
-	whole   bool    // the body has been taken in before its head was given on
 	chunks  []chunk // in which a stream came, where it is to be replayed at that pace
 	began   time.Time
 	refused policy.Reason // why the answer itself is not stored
@@ -59,6 +58,9 @@ func (r *Route) readsAnswers() bool { return r.Protocol != "" && r.Protocol != p
 
 // note takes down a piece of the answer.
 func (l *leader) note(p []byte) {
+	if l.look != nil {
+		l.look.write(p)
+	}
 	a := l.ai
 	if a == nil || len(p) == 0 {
 		return
@@ -76,22 +78,26 @@ func (l *leader) note(p []byte) {
 // head, so that the verdict on the answer itself is in that head. An answer
 // above the bound is given on as it comes.
 func (l *leader) takeIn(resp *Response, head *answerHead) error {
-	if l.ai == nil || l.ai.stream || !head.undecided {
+	bound := l.holdBack(head)
+	if bound == 0 {
 		return nil
 	}
 	buf := getBuffer(32 << 10)
 	defer putBuffer(buf)
-	for len(l.prefix) <= heldBack {
+	for len(l.prefix) <= bound {
 		n, err := resp.Body.Read(*buf)
 		l.prefix = append(l.prefix, (*buf)[:n]...)
 		l.note((*buf)[:n])
 		if err == io.EOF {
-			l.ai.whole = true
+			l.whole = true
 			l.decide(head)
 			return nil
 		}
 		if err != nil {
 			return err
+		}
+		if l.refusedEarly(head) {
+			return nil
 		}
 		if len(bytes.TrimSpace(l.prefix)) == 0 { // sent to keep the connection alive: the client is to see that too
 			return nil
@@ -102,6 +108,10 @@ func (l *leader) takeIn(resp *Response, head *answerHead) error {
 
 // decide gives the verdict on the answer itself, once all of it is there.
 func (l *leader) decide(head *answerHead) {
+	if l.look != nil {
+		l.conclude(head)
+		return
+	}
 	if !head.undecided {
 		return
 	}
@@ -129,7 +139,7 @@ func (l *leader) isErrorAlone() bool {
 
 // gate says why the answer must not be stored; empty when it may.
 func (l *leader) gate() policy.Reason {
-	if l.route.Protocol == protocol.OpenAIEmbeddings && l.ai.whole && !l.answersBatch() {
+	if l.route.Protocol == protocol.OpenAIEmbeddings && l.whole && !l.answersBatch() {
 		return reasonItems
 	}
 	a := l.ai.reader.Answer()

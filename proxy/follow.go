@@ -119,6 +119,9 @@ func (c *call) selects(head *answerHead) bool {
 // outdated says whether an answer that was fetched for another was made untrue
 // or purged since that was asked for.
 func (c *call) outdated(head *answerHead) bool {
+	if head.untagged && c.ledger().Stamp() != head.stamp { // something was purged since: who knows whether it was this
+		return true
+	}
 	of := store.Entry{Stamp: head.stamp, Asked: head.asked, Tags: head.tags}
 	return c.ledger().Judge(head.at.key, &of) != store.Good || c.p.untrue(c.keys.base, head.asked) || c.p.anyUntrue(c.origin(), groupsOf(head.fields), head.asked)
 }

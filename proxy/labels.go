@@ -17,7 +17,8 @@ func (c *call) ledger() *store.Ledger { return c.p.o.Ledger(c.keys.base.Namespac
 
 // tags are the labels of an answer with these fields that lies under the key:
 // its route, its tenant, the model that was asked and the one that answered, the
-// groups that its fields name, what the client said, and the key by which the
+// groups and tags that its fields name, what the client said, what the bodies of
+// request and answer say where the route names that, and the key by which the
 // request is known, where the answer lies under that of a variant.
 func (l *leader) tags(fields []store.Field, key cachekey.Key) []string {
 	tags := append(groupsOf(fields), store.LabelRoute+l.route.Name)
@@ -31,8 +32,12 @@ func (l *leader) tags(fields []store.Field, key cachekey.Key) []string {
 	if answered := l.usage().Model; answered != "" && answered != asked {
 		tags = append(tags, store.LabelModel+answered)
 	}
-	for _, tag := range l.controls.tags {
-		tags = append(tags, store.LabelTag+tag)
+	for _, list := range [][]string{l.controls.tags, l.askedTags, l.headerTags(toHeader(fields)), l.bodyTags} {
+		for _, tag := range list {
+			if label := store.LabelTag + tag; !slices.Contains(tags, label) {
+				tags = append(tags, label)
+			}
+		}
 	}
 	for _, of := range []cachekey.Key{l.keys.base, l.keys.own} {
 		if label := store.LabelKey + of.String(); of != key && !slices.Contains(tags, label) {

@@ -31,6 +31,7 @@ type answerHead struct {
 	tags     []string  // under which the answer can be purged, as far as its head tells
 	came     time.Time // when the head came
 
+	untagged  bool     // what it can be purged by is in the answer itself, too, which is still coming
 	undecided bool     // whether it is stored depends on the answer itself, which is still coming
 	joined    *joiners // callers that were given the answer and did not ask for it themselves
 
@@ -71,6 +72,7 @@ type leader struct {
 	wholeKey cachekey.Key      // of the whole, where a part is asked for
 	forAll   bool              // the flight is offered to all callers, under the key of the request whoever asks
 	prefix   []byte            // what comes before the upstream's answer
+	whole    bool              // all of the answer has been taken in to prefix
 	span     trace.SpanContext // of the request that began the fetch
 	asked    time.Time         // when the client's request came: what was looked up is no older
 	stamp    store.Stamp       // what was known of purges then
@@ -79,6 +81,10 @@ type leader struct {
 	size     int64
 
 	ai         *answer           // nil when the answer is not read
+	look       *look             // nil when the answer is not looked into
+	bodyTags   []string          // that were found in it
+	askedTags  []string          // that were found in the request's body
+	tagFault   policy.Reason     // why those cannot all be kept
 	aiSpan     trace.Span        // of the upstream's answer; nil when traces are off
 	tenant     string            // whose request it was
 	caller     [sha256.Size]byte // who asks
@@ -159,6 +165,7 @@ func (p *Proxy) newLeader(c *call, f *inFlight, why purpose, body Body) *leader 
 			Host: string(c.target.host), Header: c.upstreamHeader(client, why != fetchPass), Body: body,
 		},
 	}
+	l.readAskedTags()
 	if l.caller = c.caller(); c.route.Key != nil {
 		l.proof = c.proofOf(l.caller)
 	}
@@ -215,8 +222,10 @@ func (l *leader) run() {
 		return
 	}
 	head, err := l.fetch()
-	if err == nil && l.ai != nil {
+	if err == nil && (l.ai != nil || l.look != nil) {
 		l.decide(head)
+	}
+	if err == nil && l.ai != nil {
 		l.prove(head)
 	}
 	l.f.Close(err)
@@ -311,10 +320,12 @@ func (l *leader) fetch() (head *answerHead, err error) {
 		head = l.judge(resp)
 		head.joined = &l.joined
 		l.readAnswer(resp, head)
+		l.lookInto(resp, head)
 		if err := l.takeIn(resp, head); err != nil {
 			return nil, err
 		}
-		if l.ai == nil || l.ai.whole {
+		l.giveOn(head)
+		if l.ai == nil || l.whole {
 			l.prove(head)
 		}
 	}
@@ -351,6 +362,8 @@ func (l *leader) judge(resp *Response) *answerHead {
 	d := l.decideHead(resp, head, late)
 	if origin := l.route.Rule.Freshness == policy.FreshnessOrigin; origin && l.stored != nil && l.about.Method != "HEAD" &&
 		!d.Store && d.Reason != reasonRequest && replaced(head.status) {
+		l.p.forget(l.keys.base, l.route)
+	} else if l.unfinished(&d, head.status) {
 		l.p.forget(l.keys.base, l.route)
 	}
 	head.at = l.place(&d)
@@ -397,6 +410,7 @@ func (l *leader) decideHead(resp *Response, head *answerHead, late bool) policy.
 	case d.Store && resp.Status == http.StatusPartialContent && resp.Header.Get("Content-Encoding") != "":
 		d.Store, d.Reason = false, policy.ReasonPartial // asked for without: it may not be for those who ask next
 	}
+	l.lookAtHead(resp.Status, resp.Header, &d)
 	return d
 }
 
@@ -445,11 +459,11 @@ func contentLength(resp *Response) int64 {
 
 // copy moves the body into the flight until its verified end.
 func (l *leader) copy(resp *Response) error {
-	if whole := l.ai != nil && l.ai.whole; whole || len(l.prefix) > 0 {
+	if l.whole || len(l.prefix) > 0 {
 		if l.size = int64(len(l.prefix)); l.size > l.route.MaxObjectBytes {
 			l.outgrow()
 		}
-		if err := l.write(l.prefix, whole); err != nil || whole {
+		if err := l.write(l.prefix, l.whole); err != nil || l.whole {
 			return err
 		}
 	}

@@ -187,7 +187,10 @@ func (l *leader) combine(head *answerHead, e *store.Entry) (*store.Entry, error)
 	ofThePart(merged)
 	merged.Set("Content-Range", joined.String())
 	e.Header, e.Body, e.Length = endToEnd(merged), body, joined.Len()
-	e.Tags = l.retag(l.part, e.Header)
+	if e.Tags = l.retag(l.part, e.Header); overTagged(e.Tags) {
+		l.p.metrics.notStored(l.route, policy.ReasonTags)
+		return nil, nil
+	}
 	return asWhole(e, joined), nil
 }
 

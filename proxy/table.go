@@ -25,6 +25,8 @@ type Route struct {
 
 	Protocol protocol.Kind // what answers are; empty or None for any
 	Gates    policy.Gates  // which answers of the protocol may be stored
+	Look     *policy.Look  // what is looked for in answers; nil: nothing
+	Tags     Tags          // by what else answers can be purged
 	When     When          // which requests are cached
 	ProofTTL time.Duration // scope shared: for how long the upstream's acceptance of a credential counts; 0 for other scopes. Key has the credential scope then
 	Variants int           // up to how many distinct answers are kept for one key; 0 counts as 1
@@ -144,6 +146,9 @@ func (r *Route) prepare(m *metrics) error {
 	}
 	if r.Key == nil {
 		return nil
+	}
+	if err := r.prepareLook(); err != nil {
+		return err
 	}
 	if len(r.Gates.Finish) == 0 {
 		r.Gates.Finish = r.Protocol.CleanFinishes()

@@ -71,9 +71,12 @@ func (l *leader) confirm(resp *Response) *answerHead {
 	resp.Header.Del("Set-Cookie") // of this confirmation, not of what is stored
 	merged := policy.Freshen(toHeader(l.stored.Header), resp.Header)
 	d := policy.Decide(&l.route.Rule, &l.about, &policy.Response{Status: l.stored.Status, Header: merged, Framed: true}, now)
+	l.lookAgain(l.stored, merged, &d)
 	e := *l.stored
 	e.Header, e.Lifetime, e.Asked, e.Stamp, e.Source = endToEnd(merged), policy.Lifetime{StoredAt: now}, l.asked, l.stamp, "upstream"
-	e.Tags = l.retag(l.stored, e.Header)
+	if e.Tags = l.retag(l.stored, e.Header); d.Store && overTagged(e.Tags) {
+		refuse(&d, policy.ReasonTags)
+	}
 	if d.Store {
 		e.Lifetime = d.Lifetime
 	}
@@ -111,13 +114,13 @@ func (l *leader) updateByHead(head *answerHead) {
 	about := l.about
 	about.Method = http.MethodGet
 	d := policy.Decide(&l.route.Rule, &about, &policy.Response{Status: http.StatusOK, Header: merged, Framed: true}, l.p.now())
-	if !d.Store {
+	l.lookAgain(l.stored, merged, &d)
+	e := *l.stored
+	e.Header, e.Lifetime, e.Asked, e.Source = endToEnd(merged), d.Lifetime, l.asked, ""
+	if e.Tags = l.retag(l.stored, e.Header); !d.Store || overTagged(e.Tags) {
 		l.p.forget(l.keys.base, l.route)
 		return
 	}
-	e := *l.stored
-	e.Header, e.Lifetime, e.Asked, e.Source = endToEnd(merged), d.Lifetime, l.asked, ""
-	e.Tags = l.retag(l.stored, e.Header)
 	where := l.place(&d)
 	where.alias, _ = l.keys.inLanguage(where, e.Header)
 	at := &answerHead{decision: d, at: where, came: l.asked} // its body was found then, and is no newer

@@ -85,6 +85,7 @@ func newRoute(r config.Route, up *proxy.Upstream, cache bool) *proxy.Route {
 		BypassSpoolFull:  r.OnSpoolFull == "bypass",
 		CancelAbandoned:  r.OnAbandon == "cancel",
 	}
+	out.Look, out.Tags = newLook(r), newTags(r.Tags)
 	if r.Scope == "shared" {
 		out.Key.Scope, out.ProofTTL = cachekey.ScopeCredential, time.Duration(r.ProofTTL)
 	}
