@@ -101,11 +101,30 @@ func elementDefaults(tree map[string]any) layer {
 	cache, _ := tree["cache"].(map[string]any)
 	return layer{
 		"upstreams": upstreamDefaults(tree["upstreams"]),
-		"routes":    each(tree["routes"], sectionTree(DefaultRoute())),
+		"routes":    routeDefaults(tree["routes"]),
 		"clients":   each(tree["clients"], sectionTree(Client{})),
 		"prices":    priceDefaults(tree["prices"]),
 		"cache":     map[string]any{"stores": each(cache["stores"], sectionTree(DefaultRedis()))},
 	}
+}
+
+// routeDefaults gives each route its defaults, and each of its conditions those
+// of conditions.
+func routeDefaults(part any) map[string]any {
+	out := map[string]any{}
+	rows, _ := part.(map[string]any)
+	for index, row := range rows {
+		defaults := sectionTree(DefaultRoute())
+		fields, _ := row.(map[string]any)
+		conditions, _ := fields["store_when"].(map[string]any)
+		each := map[string]any{}
+		for i := range conditions {
+			each[i] = sectionTree(StoreWhen{})
+		}
+		defaults["store_when"] = each
+		out[index] = defaults
+	}
+	return out
 }
 
 // upstreamDefaults gives each upstream its defaults: what its preset says of
