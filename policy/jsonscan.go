@@ -84,6 +84,9 @@ func (s *jsonScanner) whole() bool {
 	return !s.bad && s.state == wantNothing
 }
 
+// begun says whether anything but white space has come.
+func (s *jsonScanner) begun() bool { return s.bad || s.state != wantValue || len(s.open) > 0 }
+
 // between reads a byte that is not within a string, a number or a literal.
 func (s *jsonScanner) between(c byte) {
 	if c == ' ' || c == '\t' || c == '\n' || c == '\r' {

@@ -258,6 +258,8 @@ func TestTagsInJSON(t *testing.T) {
 	f(`{"n":"`+strings.Repeat("x", MaxTag-1)+`"}`, ReasonTag)
 	f(`{"n":"`+strings.Repeat("x", 9999)+`"}`, ReasonTag)
 	f(`{"n":1`, ReasonNotJSON)
+	f(`n`, ReasonNotJSON)
+	f(` `, "") // an empty body names nothing
 	var many []string
 	for i := range MaxTags {
 		many = append(many, fmt.Sprint("case-", i))

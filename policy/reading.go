@@ -106,7 +106,7 @@ func (r *Reading) Found() Found {
 		whole = whole && s.times <= 1
 	}
 	switch {
-	case !whole && r.look.Strict():
+	case !whole && (r.look.asks() || r.look.Strict() && r.scan.begun()):
 		f.Reason = ReasonNotJSON
 	case r.Refused() != "":
 		f.Reason = r.Refused()

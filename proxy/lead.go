@@ -240,7 +240,9 @@ func (l *leader) run() {
 	switch {
 	case err != nil:
 	case head.confirmed != nil:
-		e = l.keepConfirmed(head)
+		if head.decision.Store {
+			e = head.confirmed
+		}
 	case head.decision.Store && !l.f.Sealed():
 		e, err = l.entry(head)
 	}

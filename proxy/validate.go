@@ -79,21 +79,13 @@ func (l *leader) confirm(resp *Response) *answerHead {
 	}
 	if d.Store {
 		e.Lifetime = d.Lifetime
+	} else {
+		l.p.forget(l.keys.base, l.route) // before the client sees the answer
 	}
 	l.remember(&d)
 	at := l.place(&d)
 	at.alias, _ = l.keys.inLanguage(at, e.Header)
 	return &answerHead{status: e.Status, fields: e.Header, decision: d, at: at, asked: l.asked, stamp: l.stamp, tags: e.Tags, came: now, cookies: cookies, confirmed: &e}
-}
-
-// keepConfirmed gives the confirmed answer to be stored anew. One that must
-// not be stored any more is taken out.
-func (l *leader) keepConfirmed(head *answerHead) *store.Entry {
-	if head.decision.Store {
-		return head.confirmed
-	}
-	l.p.forget(l.keys.base, l.route)
-	return nil
 }
 
 // updateByHead brings a stored answer up to date with what HEAD says of it, or

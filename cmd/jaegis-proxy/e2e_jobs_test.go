@@ -37,7 +37,11 @@ type said struct {
 // startJobs starts a proxy before an upstream that answers what say gives it to.
 func startJobs(t *testing.T) (p *proc, u *provider, say func(said)) {
 	t.Helper()
-	u = serveProvider(t)
+	return startSaying(t, func(url string) string { return fmt.Sprintf(jobRoutes, url) })
+}
+
+// saying has the upstream answer what is said last.
+func (u *provider) saying() func(said) {
 	var answer atomic.Pointer[said]
 	u.set(func(w http.ResponseWriter, _ *http.Request) bool {
 		a := answer.Load()
@@ -49,7 +53,7 @@ func startJobs(t *testing.T) (p *proc, u *provider, say func(said)) {
 		_, _ = io.WriteString(w, a.body)
 		return true
 	})
-	return start(t, fmt.Sprintf(jobRoutes, u.URL)), u, func(a said) { answer.Store(&a) }
+	return func(a said) { answer.Store(&a) }
 }
 
 // poll asks for a job, and says what became of it.
