@@ -13,7 +13,7 @@ var presetFiles embed.FS
 
 // Presets lists the well-known APIs that an upstream may name.
 func Presets() []string {
-	return []string{"openai", "anthropic", "gemini", "ollama", "openai-compatible"}
+	return []string{"openai", "anthropic", "gemini", "ollama", "openai-compatible", "documents"}
 }
 
 // Preset gives the file of a preset, comments and all; ok is false for names

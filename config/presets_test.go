@@ -107,6 +107,10 @@ func TestTwoPresetsOnTheSameHostsAreRefused(t *testing.T) {
 	const want = "proxy.yaml:3: upstreams.b.preset: its route b-"
 	for _, a := range Presets() {
 		for _, b := range Presets() {
+			if (a == "documents") != (b == "documents") {
+				f("preset: "+a, "preset: "+b, "") // they have no path in common
+				continue
+			}
 			f("preset: "+a, "preset: "+b, want)
 			f("preset: "+a+", hosts: [x, y]", "preset: "+b+", hosts: [Y]", want)
 			f("preset: "+a+", hosts: [x]", "preset: "+b, want)
@@ -169,6 +173,7 @@ func TestPresetsAreComplete(t *testing.T) {
 				passed = true
 			case r.Freshness == "origin" && !slices.Equal(r.Match.Methods, []string{"GET"}):
 				t.Errorf("%s: %s is by HTTP's freshness, and not of GET alone", name, r.Name)
+			case name == "documents" && r.Scope == "credential" && !r.OverrideNoStore && r.TTL > 0 && len(r.Match.Methods) == 1:
 			case r.Freshness == "route" && (r.Namespace != "ai_responses" || r.TTL != Duration(2*time.Hour) || r.Scope != "credential" || !r.OverrideNoStore || !slices.Equal(r.Match.Methods, []string{"POST"})):
 				t.Errorf("%s: %+v", name, r)
 			}
@@ -261,6 +266,19 @@ func TestPathsOfPresets(t *testing.T) {
 	for _, op := range []string{"chat", "generate", "embed", "embeddings"} {
 		f("ollama", "POST", "/api/"+op, "u-"+op+" ollama")
 	}
+	for _, work := range []string{"convert", "render", "extract", "ocr", "translate"} {
+		f("documents", "POST", "/"+work, "u-"+work+" none")
+		f("documents", "POST", "/"+work+"/pdf", "u-"+work+" none")
+		f("documents", "GET", "/"+work, "")
+	}
+	f("documents", "GET", "/jobs/1", "u-jobs none")
+	f("documents", "POST", "/jobs", "")
+	f("documents", "GET", "/templates/invoice", "u-templates none")
+	f("documents", "PUT", "/templates/invoice", "")
+	f("documents", "GET", "/builds/1/log", "u-builds none")
+	f("documents", "GET", "/sessions/1", "u-sessions none")
+	f("documents", "GET", "/documents/1", "u-files none")
+	f("documents", "POST", "/uploads", "u-uploads passed")
 	f("ollama", "GET", "/api/tags", "u-tags passed")
 	f("ollama", "POST", "/api/pull", "u-pull passed")
 	f("ollama", "DELETE", "/api/delete", "u-rest passed")
