@@ -37,6 +37,7 @@ func commands() []command {
 		cmdRoutes(),
 		cmdStats(),
 		cmdPurge(),
+		cmdWarm(),
 		cmdHealthcheck(),
 		cmdVersion(),
 	}
