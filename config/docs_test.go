@@ -150,17 +150,19 @@ func changeAt(v reflect.Value, path []string) {
 }
 
 func TestTheExamplesOfTheManualLoad(t *testing.T) {
-	data, err := os.ReadFile(manual)
-	if err != nil {
-		t.Fatal(err)
-	}
-	examples := strings.Split(string(data), "```yaml\n")[1:]
-	if len(examples) == 0 {
-		t.Fatal("no example")
-	}
-	for _, e := range examples {
-		text, _, _ := strings.Cut(e, "```")
-		mustLoad(t, text, "DOCS_KEY=k", "JAEGIS_ADMIN_TOKEN=t", "OPENAI_API_KEY=k")
+	for _, file := range []string{manual, "../docs/documents.md"} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		examples := strings.Split(string(data), "```yaml\n")[1:]
+		if len(examples) == 0 {
+			t.Fatal("no example in " + file)
+		}
+		for _, e := range examples {
+			text, _, _ := strings.Cut(e, "```")
+			mustLoad(t, text, "DOCS_KEY=k", "JAEGIS_ADMIN_TOKEN=t", "OPENAI_API_KEY=k")
+		}
 	}
 }
 

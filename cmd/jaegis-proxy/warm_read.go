@@ -63,7 +63,7 @@ type warmReader struct {
 const maxWarmRequest = 16 << 20
 
 func newWarmReader(in io.Reader, dir string, env []string) *warmReader {
-	return &warmReader{in: bufio.NewReaderSize(in, 64<<10), dir: dir, env: env}
+	return &warmReader{in: bufio.NewReaderSize(in, 4<<10), dir: dir, env: env}
 }
 
 // next gives the next request, io.EOF at the end, a *lineError for one that
