@@ -21,7 +21,7 @@ type jsonScanner struct {
 	high    rune // a surrogate that wants its other half
 	bad     bool
 	kind    byte
-	escaped [utf8.UTFMax]byte
+	escaped [utf8.UTFMax]byte // what is given to text and is not in a piece as it is
 }
 
 // jsonEvents is told of a text in its order. Kinds are '{', '[', '"', '0' for
@@ -134,11 +134,12 @@ func (s *jsonScanner) value(c byte) {
 	case c == '-' || c >= '0' && c <= '9':
 		s.to.begin('0')
 		s.state, s.number = inNumber, numberBegins
-		s.digits([]byte{c})
+		s.escaped[0] = c
+		s.digits(s.escaped[:1])
 	case c == 't' || c == 'f' || c == 'n':
 		s.to.begin(c)
 		s.kind, s.state = c, inLiteral
-		s.rest = map[byte]string{'t': "rue", 'f': "alse", 'n': "ull"}[c]
+		s.rest = literal(c)[1:]
 	default:
 		s.bad = true
 	}

@@ -41,9 +41,9 @@ func startJobs(t *testing.T) (p *proc, u *provider, say func(said)) {
 }
 
 // saying has the upstream answer what is said last.
-func (u *provider) saying() func(said) {
+func (p *provider) saying() func(said) {
 	var answer atomic.Pointer[said]
-	u.set(func(w http.ResponseWriter, _ *http.Request) bool {
+	p.set(func(w http.ResponseWriter, _ *http.Request) bool {
 		a := answer.Load()
 		w.Header().Set("Content-Type", "application/json")
 		for name, value := range a.header {
