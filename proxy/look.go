@@ -112,7 +112,7 @@ func (l *leader) holdBack(head *answerHead) int {
 		return 0
 	case l.look == nil || l.route.Look.Strict():
 		return heldBack
-	case head.length > heldBackBriefly:
+	case head.length > heldBackBriefly, l.route.Rule.Freshness == policy.FreshnessOrigin: // little depends on it there
 		return 0
 	}
 	return heldBackBriefly
