@@ -24,6 +24,7 @@ routes:
   - {name: fresh, match: {path: /fresh/*}, ttl: 1s, stale_while_revalidate: 1h, stale_if_error: 1h, store_when: [{json: /status, not_in: [processing]}, {header: X-Job-State, not_in: [busy]}]}
   - {name: links, match: {path: /links/*}, ttl: 1h, stale_while_revalidate: 1h, stale_if_error: 1h, expiry: {json: [/until]}}
   - {name: forever, match: {path: /forever/*}, ttl: 1h, expiry: {signed_links: false, members: false}}
+  - {name: http, match: {path: /http/*}, freshness: origin}
   - {name: any, match: {path: /any/*}, ttl: 1h, stale_while_revalidate: 1h}
 `
 
@@ -330,6 +331,37 @@ func TestAnAnswerEndsBeforeTheLinksInIt(t *testing.T) {
 		}
 		if x != "HIT" || time.Now().After(deadline) {
 			t.Fatalf("past its end: %s", status)
+		}
+	}
+}
+
+// Where answers say themselves how long they are fresh, what they name still
+// ends that; what else they say is theirs to say.
+func TestLinksEndAnswersByHTTPsOwnRulesToo(t *testing.T) {
+	p, _, say := startJobs(t)
+	fresh := func(body string, more ...string) said {
+		h := map[string]string{"Cache-Control": "public, max-age=3600"}
+		for i := 0; i < len(more); i += 2 {
+			h[more[i]] = more[i+1]
+		}
+		return said{body: body, header: h}
+	}
+	f := func(path string, a said, least, most int) {
+		t.Helper()
+		say(a)
+		p.poll(t, path)
+		_, status := p.untilHit(t, path)
+		if ttl := ttlIn(t, status); ttl < least || ttl > most {
+			t.Errorf("%s: ttl %d, want %d to %d", a.body, ttl, least, most)
+		}
+	}
+	f("/http/1", fresh(`{"status":"processing"}`), 3500, 3600)
+	f("/http/2", fresh(`{"expires_in":100}`), 60, 90)
+	f("/http/3", fresh(`{}`, "Link", "</x?X-Amz-Expires=100>; rel=next", "Etag", `"1"`), 60, 90)
+	say(fresh(`{"expires_at":1000000000}`))
+	for range 2 {
+		if _, x, status := p.poll(t, "/http/over"); x != "MISS" {
+			t.Errorf("over since long: %s", status)
 		}
 	}
 }
