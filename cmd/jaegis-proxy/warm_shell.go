@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"mvdan.cc/sh/v3/expand"
@@ -17,13 +18,17 @@ func (w *warmReader) shellWords(first string) ([]string, error) {
 	many := false
 	parser := syntax.NewParser(syntax.Variant(syntax.LangBash))
 	var err error
+	ended := false
 	for stmts, fault := range parser.InteractiveSeq(lines) {
+		if ended {
+			continue // the parser does not bear that its loop is left after a fault
+		}
 		for _, s := range stmts {
 			many = many || call != nil
 			call = s
 		}
 		if err = fault; err != nil || !parser.Incomplete() {
-			break
+			ended, lines.rest, lines.end = true, "", io.EOF
 		}
 	}
 	var long *lineError
@@ -35,7 +40,7 @@ func (w *warmReader) shellWords(first string) ([]string, error) {
 		return nil, fmt.Errorf("no shell command: %s, in its line %d", fault.Text, fault.Pos.Line())
 	case err != nil:
 		return nil, err
-	case call == nil || parser.Incomplete():
+	case call == nil || !ended:
 		return nil, errors.New("the command does not end: is a quote missing?")
 	case many:
 		return nil, errors.New("several commands in one line")

@@ -148,6 +148,7 @@ func TestWarmTellsWhatIsWrongWithALine(t *testing.T) {
 	f(`curl "$(cat s3cret)"`, "runs another command")
 	f(`curl /a | jq .`, "pipes")
 	f(`curl /a > x`, "pipes")
+	f(`curl '' $&0000`+"\xfc000000000", "no shell command")
 	f(`curl /a; curl /b`, "several commands")
 	f(`curl "/a?$UNSET"`, "UNSET")
 	f(`curl --proxy http://s3cret /a`, "curl's flag --proxy is not understood")
