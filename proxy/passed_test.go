@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// relayed begins to write a body and gives its relay and what writing ends with.
-func relayed(before, body string, idle time.Duration) (*relay, <-chan error) {
+// passedOn begins to write a body and gives its relay and what writing ends with.
+func passedOn(before, body string, idle time.Duration) (*relay, <-chan error) {
 	r, done := newRelay(strings.NewReader(before), int64(len(before))), make(chan error, 1)
 	go func() {
 		_, err := r.write([]byte(body), idle)
@@ -33,7 +33,7 @@ func mustOpen(t *testing.T, r *relay) io.ReadCloser {
 
 func TestRelayGivesWhatCameBeforeAndWhatComes(t *testing.T) {
 	body := strings.Repeat("0123456789", 100_000)
-	r, done := relayed("before ", body, 0)
+	r, done := passedOn("before ", body, 0)
 	if got, err := io.ReadAll(mustOpen(t, r)); err != nil || string(got) != "before "+body {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
@@ -44,7 +44,7 @@ func TestRelayGivesWhatCameBeforeAndWhatComes(t *testing.T) {
 
 func TestRelayIsReadAnewAsLongAsItHasAll(t *testing.T) {
 	body := strings.Repeat("x", relayKept) + "the rest"
-	r, done := relayed("before ", body, 0)
+	r, done := passedOn("before ", body, 0)
 	for _, n := range []int{0, 3, 7, 100, relayKept} {
 		if _, err := io.ReadFull(mustOpen(t, r), make([]byte, n)); err != nil {
 			t.Fatalf("%d: %v", n, err)
@@ -63,7 +63,7 @@ func TestRelayIsReadAnewAsLongAsItHasAll(t *testing.T) {
 }
 
 func TestRelayEndsAsItsBodyDoes(t *testing.T) {
-	r, _ := relayed("", "abc", 0)
+	r, _ := passedOn("", "abc", 0)
 	b := mustOpen(t, r)
 	if _, err := io.ReadAll(b); err != nil {
 		t.Error(err)
@@ -82,7 +82,7 @@ func TestRelayEndsAsItsBodyDoes(t *testing.T) {
 }
 
 func TestRelayThatIsStoppedHoldsNobodyUp(t *testing.T) {
-	r, done := relayed("", strings.Repeat("x", 10*relayBuffer), 0)
+	r, done := passedOn("", strings.Repeat("x", 10*relayBuffer), 0)
 	r.stop(errEnough)
 	if err := <-done; !errors.Is(err, errEnough) {
 		t.Errorf("writing ends with %v", err)
@@ -96,7 +96,7 @@ func TestRelayThatIsStoppedHoldsNobodyUp(t *testing.T) {
 func TestRelayGivesUpOnAReaderThatTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		r, done := relayed("", strings.Repeat("x", 10*relayBuffer), time.Minute)
+		r, done := passedOn("", strings.Repeat("x", 10*relayBuffer), time.Minute)
 		time.Sleep(50 * time.Second)
 		if _, err := io.ReadFull(mustOpen(t, r), make([]byte, relayBuffer)); err != nil {
 			t.Error(err)
@@ -106,7 +106,7 @@ func TestRelayGivesUpOnAReaderThatTakesNothing(t *testing.T) {
 		}
 		r.over()
 
-		r, done = relayed("", strings.Repeat("x", 10*relayBuffer), time.Minute)
+		r, done = passedOn("", strings.Repeat("x", 10*relayBuffer), time.Minute)
 		r.answered()
 		time.Sleep(time.Hour)
 		select {

@@ -42,14 +42,15 @@ func (l *leader) readAskedTags() {
 		return
 	}
 	reading := rule.Reader(l.asked)
-	var err error
+	body, err := l.req.Body.open()
 	switch coding := l.req.Header.Get("Content-Encoding"); {
+	case err != nil:
 	case coding == "" && l.req.Body.spool == nil:
 		_, err = reading.Write(l.req.Body.bytes)
 	case encoding.Decodable(coding):
-		err = l.readCoded(reading, coding, l.req.Body.reader())
+		err = l.readCoded(reading, coding, body)
 	case coding == "":
-		_, err = io.Copy(reading, l.req.Body.reader())
+		_, err = io.Copy(reading, body)
 	default:
 		err = encoding.ErrUnknown
 	}

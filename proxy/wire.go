@@ -23,6 +23,7 @@ type wireHead struct {
 	Length    int64           `json:"length"`
 	Decision  policy.Decision `json:"decision"`
 	Undecided bool            `json:"undecided"`
+	Untagged  bool            `json:"untagged"`
 	Stamp     store.Stamp     `json:"stamp"`
 	Tags      [][]byte        `json:"tags"`
 	Alias     []byte          `json:"alias"` // digest; empty without one
@@ -36,7 +37,7 @@ type wireHead struct {
 
 func marshalHead(h *answerHead) []byte {
 	w := wireHead{
-		Status: h.status, Length: h.length, Decision: h.decision, Undecided: h.undecided,
+		Status: h.status, Length: h.length, Decision: h.decision, Undecided: h.undecided, Untagged: h.untagged,
 		Names: h.at.names, Epoch: h.at.epoch, Alone: h.at.alone,
 		Namespace: h.at.key.Namespace, Provider: h.at.key.Provider, Digest: h.at.key.Digest[:],
 		Stamp: h.stamp, Tags: make([][]byte, len(h.tags)),
@@ -60,7 +61,7 @@ func unmarshalHead(b []byte) (*answerHead, error) {
 		return nil, err
 	}
 	h := &answerHead{
-		status: w.Status, length: w.Length, decision: w.Decision, undecided: w.Undecided, relayed: true,
+		status: w.Status, length: w.Length, decision: w.Decision, undecided: w.Undecided, untagged: w.Untagged, relayed: true,
 		at:     place{names: w.Names, epoch: w.Epoch, alone: w.Alone, key: cachekey.Key{Namespace: w.Namespace, Provider: w.Provider}},
 		fields: make([]store.Field, len(w.Fields)),
 	}
