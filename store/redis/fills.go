@@ -29,6 +29,7 @@ import (
 //	                                after the answer has been stored, "done:" and that
 //	jaegis:fill:{NAME}:TOKEN        the stream: the answer as it comes, if anybody follows
 //	jaegis:fill:{NAME}:TOKEN:NONCE  what the holder answers to one who knocks
+//	jaegis:fill:{NAME}:TOKEN:alive  that a holder lives which has lost the lease
 //	jaegis:fill:{NAME}:by:DIGEST    who is about to write this entry, under another key's lease
 //	jaegis:fill:@NODE               the door: who wants to follow knocks here
 //

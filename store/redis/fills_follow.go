@@ -116,29 +116,30 @@ func (w *follower) wait(do func(context.Context) error) error {
 // look looks whether the holder has its lease. When its answer has landed it may
 // still be publishing. One that has not is gone (store.ErrHolderGone), unless it
 // is Redis that has lost the lease: then the answer may go on, for whoever has
-// its beginning, as soon as the holder has taken the lease again.
+// its beginning, as soon as the holder has taken the lease again, or has said that
+// it lives while another node has it.
 func (w *follower) look() error {
 	var holder string
-	streamed := false
+	streamed, alive := false, false
 	err := w.f.call(w.ctx, w.lease, patience(w.f.s.opts), func(ctx context.Context) error {
 		pipe := w.f.talk.Pipeline()
-		get, exists := pipe.Get(ctx, w.lease), pipe.Exists(ctx, w.stream())
+		get, exists, sign := pipe.Get(ctx, w.lease), pipe.Exists(ctx, w.stream()), pipe.Exists(ctx, aliveName(w.stream()))
 		_, _ = pipe.Exec(ctx)
-		holder, streamed = get.Val(), exists.Val() == 1
+		holder, streamed, alive = get.Val(), exists.Val() == 1, sign.Val() == 1
 		if err := get.Err(); err != nil && !errors.Is(err, goredis.Nil) {
 			return err
 		}
-		return exists.Err()
+		return errors.Join(exists.Err(), sign.Err())
 	})
 	switch held := strings.TrimPrefix(holder, landedMark) == w.token; {
 	case err != nil && w.begun:
 		return w.bear(err)
 	case err != nil:
 		return err
-	case held:
+	case held, alive && w.begun:
 		w.fault, w.free = time.Time{}, time.Time{}
 		return nil
-	case holder == "" && w.begun && w.mayReturn():
+	case w.begun && w.mayReturn():
 		return nil
 	case !w.fault.IsZero(), holder == "" && w.begun && !streamed:
 		return errNotBrought

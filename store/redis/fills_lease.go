@@ -26,6 +26,7 @@ type lease struct {
 	renewed   time.Time // just before it was last taken or renewed; zero while it is asked for
 	at        int64     // when that was, by Redis' clock, in milliseconds
 	shaky     bool      // it could not be renewed since
+	lost      bool      // another node has it; what is published goes on for those who have its beginning
 	publisher *publisher
 	lose      context.CancelFunc // ends that; nil while there is none
 }
@@ -39,6 +40,9 @@ const (
 func leaseName(entry string) string { return "jaegis:fill:{" + entry + "}" }
 
 func doorName(node string) string { return "jaegis:fill:@" + node }
+
+// aliveName is where the holder of a lost lease says that it lives.
+func aliveName(stream string) string { return stream + ":alive" }
 
 func streamName(lease, token string) string { return lease + ":" + token }
 
@@ -138,7 +142,7 @@ return 1`)
 // drop gives up a lease that is lost: what is fetched under it is of no use to
 // others.
 func (f *Fills) drop(l *lease) {
-	if f.leave(l) {
+	if f.leave(l) && !f.isLost(l) {
 		f.counts.lost.Add(1)
 	}
 	f.endPublishing(l)
@@ -205,11 +209,19 @@ func (f *Fills) byServer(all []*lease) map[*shard][]*lease {
 // have had it and be forgotten: so little time has passed, by Redis' own clock,
 // since it was renewed. It is EVAL's: in a pipeline there is no second try for a
 // script that the server does not know by its digest.
+//
+// A lease that is lost while its answer is published leaves a sign that its holder
+// lives: another node may have it because Redis has lost it, and those who have
+// the beginning of an answer can only be given the rest of the same one.
 const renewScript = `
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] or not holder and math.abs(ms - ARGV[4]) > tonumber(ARGV[5]) then return {0, ms} end
+if holder and holder ~= ARGV[1] or not holder and math.abs(ms - ARGV[4]) > tonumber(ARGV[5]) then
+	if ARGV[6] == '' then return {0, ms} end
+	redis.call('SET', KEYS[3], '1', 'PX', ARGV[2])
+	return {-redis.call('PEXPIRE', KEYS[2], ARGV[3]), ms}
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 local whole = redis.call('PEXPIRE', KEYS[2], ARGV[3])
 if not holder then whole = 0 end
@@ -217,9 +229,10 @@ return {1 + whole, ms}`
 
 // What renewScript gives first.
 const (
-	renewLost  = iota // another node has the lease, or may have had it
-	renewTorn         // it is ours, but Redis has not all that it had, if only an answer that is not published
-	renewWhole        // it is ours, and its stream is there
+	renewAlive = iota - 1 // as the next one, and what is published is there
+	renewLost             // another node has the lease, or may have had it
+	renewTorn             // it is ours, but Redis has not all that it had, if only an answer that is not published
+	renewWhole            // it is ours, and its stream is there
 )
 
 // renew renews leases that one server has, and drops those that are lost: another's by now, or
@@ -231,7 +244,7 @@ func (f *Fills) renew(all []*lease) {
 		pipe := f.talk.Pipeline()
 		for i, l := range all {
 			_, at := f.lastRenewed(l)
-			results[i] = pipe.Eval(ctx, renewScript, []string{l.name, l.stream()}, l.token, leaseTime.Milliseconds(), streamTime.Milliseconds(), at, holdTime.Milliseconds())
+			results[i] = pipe.Eval(ctx, renewScript, []string{l.name, l.stream(), aliveName(l.stream())}, l.token, leaseTime.Milliseconds(), streamTime.Milliseconds(), at, holdTime.Milliseconds(), f.publishes(l))
 		}
 		_, err := pipe.Exec(ctx)
 		return err
@@ -242,8 +255,12 @@ func (f *Fills) renew(all []*lease) {
 			got, _ = results[i].Int64Slice() // an error is as good as no answer
 		}
 		switch renewed, _ := f.lastRenewed(l); {
-		case len(got) == 2 && got[0] != renewLost:
+		case len(got) == 2 && got[0] > renewLost && !f.isLost(l):
 			if shaky := f.mark(l, now, got[1]); shaky || got[0] == renewTorn {
+				f.mend(l)
+			}
+		case len(got) == 2 && f.lose(l):
+			if got[0] != renewAlive {
 				f.mend(l)
 			}
 		case len(got) == 2, time.Since(renewed) > holdTime:
@@ -252,6 +269,39 @@ func (f *Fills) renew(all []*lease) {
 			f.doubt(l)
 		}
 	}
+}
+
+// publishes says, for renewScript, whether something of the answer is published.
+func (f *Fills) publishes(l *lease) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if l.publisher == nil {
+		return ""
+	}
+	return "1"
+}
+
+func (f *Fills) isLost(l *lease) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return l.lost
+}
+
+// lose notes that another node has the lease, and says whether what is published
+// under it is to go on: nobody else may begin to follow.
+func (f *Fills) lose(l *lease) (goesOn bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l.closed.Store(true)
+	if l.publisher == nil {
+		return false
+	}
+	if !l.lost {
+		l.lost = true
+		f.counts.lost.Add(1)
+	}
+	l.renewed, l.at = time.Now(), 0 // it is not taken again
+	return true
 }
 
 // mark notes a renewal, and says whether one before it has failed.

@@ -31,7 +31,12 @@ type publisher struct {
 }
 
 func (p *publisher) run() {
-	defer p.f.endPublishing(p.l)
+	defer func() {
+		p.f.endPublishing(p.l)
+		if p.f.isLost(p.l) {
+			p.f.leave(p.l)
+		}
+	}()
 	defer p.source.Close()
 	for {
 		piece, err := p.source.Next()
