@@ -166,7 +166,7 @@ func stopProxy(ctx context.Context, r *run, rng *rand.Rand, n *node) error {
 
 func (r *run) endProxy(ctx context.Context, rng *rand.Rand, n *node, end func() error) error {
 	n.down()
-	r.kills.Add(1)
+	r.gone()
 	err := end()
 	pause(ctx, some(rng, time.Second))
 	if err = errors.Join(err, n.Restart()); err == nil {
@@ -176,7 +176,7 @@ func (r *run) endProxy(ctx context.Context, rng *rand.Rand, n *node, end func() 
 }
 
 func freezeProxy(ctx context.Context, r *run, rng *rand.Rand, n *node) error {
-	r.kills.Add(1) // others may wait for its answers
+	r.gone() // others may wait for its answers
 	err := n.Pause()
 	pause(ctx, some(rng, 2*r.opts.disconnected))
 	return errors.Join(err, n.Resume())
@@ -184,7 +184,7 @@ func freezeProxy(ctx context.Context, r *run, rng *rand.Rand, n *node) error {
 
 func breakLink(state linkState) func(context.Context, *run, *rand.Rand, *node) error {
 	return func(ctx context.Context, r *run, rng *rand.Rand, n *node) error {
-		r.kills.Add(1) // to those who read its answers by way of Redis it is as good as ended
+		r.gone() // to those who read its answers by way of Redis it is as good as ended
 		l := r.backend.links[n.index]
 		l.set(state)
 		pause(ctx, some(rng, 3*r.opts.disconnected))

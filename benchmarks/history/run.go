@@ -31,6 +31,7 @@ type run struct {
 	version atomic.Int64 // of everything at the upstream
 	left    atomic.Int64 // requests still to be made
 	kills   atomic.Int64 // nodes ended, frozen or cut off so far
+	goneAt  atomic.Int64 // when the last of them was
 	faults  faultCounts
 	purges  purgeCounts
 }

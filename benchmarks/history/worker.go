@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // counts are what one client has seen.
@@ -198,13 +199,23 @@ func (w *worker) verdict(a *ask, rec *record, kills int64) (verdict, *mark) {
 	})
 }
 
+// noticeTime is more than it takes the others to notice that a proxy is gone: up
+// to then they may have somebody join an answer that it fetches.
+const noticeTime = 3 * time.Second
+
+// gone notes that a proxy is about to be.
+func (r *run) gone() {
+	r.goneAt.Store(r.now())
+	r.kills.Add(1)
+}
+
 // excuse says whether an answer may be cut where the client can see it: by the
 // upstream, or because a proxy is gone, which may be the one that fetched it.
 func (w *worker) excuse(a *ask, rec *record, kills int64) verdict {
 	switch {
 	case a.bad:
 		return cutVisibly
-	case w.node.incarnation.Load() != int64(rec.Run), w.r.kills.Load() != kills:
+	case w.node.incarnation.Load() != int64(rec.Run), w.r.kills.Load() != kills, kills > 0 && rec.Begun-w.r.goneAt.Load() < int64(noticeTime):
 		w.counts.gone++
 		return cutVisibly
 	}
