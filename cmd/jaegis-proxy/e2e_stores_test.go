@@ -52,7 +52,7 @@ routes:
 		hit(name)
 		names, err := asAnyone(t, server).Keys(t.Context(), "*").Result()
 		names = slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(n, "jaegis:fill:") }) // these go by themselves
-		if err != nil || len(names) != 2 { // the answer, and the ledger
+		if err != nil || len(names) != 2 {                                                                    // the answer, and the ledger
 			t.Errorf("%s has %q, %v", name, names, err)
 		}
 	}
