@@ -217,7 +217,7 @@ func TestAnAnswerIsConfirmedOnceForAllNodes(t *testing.T) {
 // beginning is gone asks for himself. (One that says at its beginning that it is
 // too large to be stored can be joined by nobody, on no node.)
 func TestALargeAnswerReachesAllNodes(t *testing.T) {
-	n := startNodes(t, 3, inMemoryToo+"\n  shared_fills: {max_bytes: 1MiB}")
+	n := startNodes(t, 3, inMemoryToo+"\n  shared_fills: {enabled: true, max_bytes: 1MiB}")
 	for _, f := range framings {
 		if !f.chunked {
 			continue

@@ -39,11 +39,15 @@ func startNodesWith(t *testing.T, n int, cache, routes string) *nodes {
 	return startNodesAs(t, n, fmt.Sprintf("upstreams: {origin: {url: ORIGIN}}\ncache:\n  %s\n  compression: {enabled: false}\nroutes:\n%s", cache, routes))
 }
 
-// startNodesAs starts n proxies with that configuration.
+// startNodesAs starts n proxies with that configuration, which share what they
+// fetch unless it says otherwise.
 func startNodesAs(t *testing.T, n int, yaml string) *nodes {
 	t.Helper()
 	o, redis := origintest.New(t), storetest.StartRedis(t)
 	yaml = strings.NewReplacer("ORIGIN", o.URL, "REDIS", redis.URL).Replace(yaml)
+	if !strings.Contains(yaml, "shared_fills:") {
+		yaml = strings.Replace(yaml, "cache:\n", "cache:\n  shared_fills: {enabled: true}\n", 1)
+	}
 	c := &nodes{redis: redis}
 	for range n {
 		c.all = append(c.all, &rig{origin: o, proc: start(t, yaml)})

@@ -81,7 +81,7 @@ func TestWhatNobodyCanJoinIsNotAskedOfOtherNodes(t *testing.T) {
 func TestBatchesAreNotAskedOfOtherNodes(t *testing.T) {
 	origin, redis := serveVectors(t), storetest.StartRedis(t)
 	for range 2 {
-		p := start(t, embeddingsBefore(origin.URL, redis.URL, "20s"))
+		p := start(t, strings.Replace(embeddingsBefore(origin.URL, redis.URL, "20s"), "cache:\n", "cache:\n  shared_fills: {enabled: true}\n", 1))
 		resp, body := ask(t, "POST", p.URL+"/v1/embeddings", `{"model":"m","input":["a","b"]}`, "Authorization", "Bearer k", "Content-Type", "application/json")
 		if resp.StatusCode != 200 || !strings.Contains(string(body), "embedding") {
 			t.Errorf("status %d, %s", resp.StatusCode, body)
