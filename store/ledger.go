@@ -172,10 +172,15 @@ func (l *Ledger) judge(key cachekey.Key, e *Entry) (Judgement, Seq) {
 	return l.search(key, e)
 }
 
-// search looks for marks that are newer than the entry.
+// search looks for marks that are newer than the entry. They are of one epoch:
+// which one that is is looked at again, since it may have changed until they can
+// be read, and the marks of the one before are gone then.
 func (l *Ledger) search(key cachekey.Key, e *Entry) (verdict Judgement, since Seq) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
+	if k := l.known.Load(); e.Stamp.Epoch != k.epoch || e.Stamp.Seq.Before(k.floor) {
+		return Purged, Seq{}
+	}
 	look := func(label string) bool {
 		m := l.marks[label]
 		if e.Stamp.Seq.Before(m.soft) && (verdict == Good || m.soft.Before(since)) {
