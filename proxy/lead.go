@@ -109,11 +109,14 @@ type leader struct {
 func (p *Proxy) newFlight(c *call, abandon bool) *inFlight {
 	return flight.New[answerHead, *store.Entry](p.ctx, flight.Options{
 		Body:     p.spools.New(-1),
-		Window:   p.spools.Memory / 2,
+		Window:   p.window(),
 		Patience: 2 * time.Second,
 		Abandon:  abandon,
 	})
 }
+
+// window is how far an answer that is not kept may come before those who get it.
+func (p *Proxy) window() int64 { return p.spools.Memory / 2 }
 
 // purpose says what a fetch is for.
 type purpose int
@@ -188,7 +191,12 @@ func (l *leader) untrue(base cachekey.Key) func() bool {
 	if l.why == fetchPass {
 		return nil
 	}
-	of := store.Entry{Stamp: l.stamp, Asked: l.asked, Tags: l.tags(nil, base)}
+	return l.untrueSince(base, l.asked, l.stamp)
+}
+
+// untrueSince is untrue of what was asked for then.
+func (l *leader) untrueSince(base cachekey.Key, asked time.Time, stamp store.Stamp) func() bool {
+	of := store.Entry{Stamp: stamp, Asked: asked, Tags: l.tags(nil, base)}
 	ledger := l.p.o.Ledger(base.Namespace)
 	return func() bool { return ledger.Judge(base, &of) != store.Good || l.p.untrue(base, of.Asked) }
 }

@@ -26,11 +26,23 @@ const (
 var errCutElsewhere = fmt.Errorf("%w: the node that fetched the answer is gone", errBroken)
 
 // relay copies what another node fetches into the flight. asked is no later
-// than that was asked for. As long as no head has come the callers have nothing
-// of it, and it may still be fetched in another way; from then on the answer is
-// that node's, or it is cut.
-func (l *leader) relay(in store.Pieces, asked time.Time) (result relayResult) {
+// than that was asked for, and stamp what was known of purges then. As long as no
+// head has come the callers have nothing of it, and it may still be fetched in
+// another way; from then on the answer is that node's, or it is cut.
+func (l *leader) relay(in store.Pieces, asked time.Time, stamp store.Stamp) (result relayResult) {
 	defer in.Close()
+	untrue := l.untrueSince(l.keys.base, asked, stamp)
+	if untrue() { // this node knows better
+		return relayRefused
+	}
+	l.f.Until(untrue)
+	l.f.RunAhead(max(l.p.window(), l.p.spools.MaxDisk/relayShare)) // what comes does not wait for this node's callers
+	defer func() {
+		if result != relayed {
+			l.f.Until(l.untrue(l.keys.base))
+			l.f.RunAhead(l.p.window())
+		}
+	}()
 	started := false
 	defer func() {
 		if r := recover(); r != nil {
@@ -81,6 +93,10 @@ func (l *leader) relay(in store.Pieces, asked time.Time) (result relayResult) {
 	}
 	return relayed
 }
+
+// relayShare is the part of the disk, one in so many, that the answer of another
+// node may take for being ahead of those who get it here.
+const relayShare = 8
 
 // keepOn has the fetch go on without readers, as one of this node's own does.
 func (l *leader) keepOn() {

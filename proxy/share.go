@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"time"
 
 	"jaegis-proxy/policy"
 	"jaegis-proxy/store"
@@ -44,22 +43,22 @@ type broadcast struct {
 
 // Admit implements store.Answer: a node may follow where a caller of this one
 // could still join.
-func (b *broadcast) Admit() (age time.Duration, ok bool) {
+func (b *broadcast) Admit() (of store.Admission, ok bool) {
 	l := b.l
 	if l.outdated() {
-		return 0, false
+		return of, false
 	}
 	if head, known := l.f.Known(); known && l.p.anyUntrue(l.origin, groupsOf(head.fields), l.asked) {
-		return 0, false
+		return of, false
 	}
 	if !l.f.Sit() {
-		return 0, false
+		return of, false
 	}
 	if b.seated {
 		l.f.Leave()
 	}
 	b.seated = true
-	return l.p.now().Sub(l.asked), true
+	return store.Admission{Age: l.p.now().Sub(l.asked), Stamp: l.stamp}, true
 }
 
 // Pieces implements store.Answer.
@@ -184,7 +183,7 @@ func (l *leader) claim() (done bool) {
 		case claim.Follow == nil:
 			return false
 		}
-		switch l.relay(claim.Follow, began.Add(-claim.Age)) {
+		switch l.relay(claim.Follow, began.Add(-claim.Age), claim.Stamp) {
 		case relayed:
 			return true
 		case relayRefused, relayLost:

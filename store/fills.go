@@ -26,15 +26,24 @@ type Claim struct {
 	// Lease is set when it is the caller, for all.
 	Lease Lease
 
-	// Follow is set when it is another node, and Age says how long before the
-	// call of Claim that node was asked for the answer, at most: by the clocks
-	// of both, of which neither is compared with the other.
+	// Follow is set when it is another node, with what that tells of the answer.
 	Follow Pieces
-	Age    time.Duration
+	Admission
 
 	// Landed is set when what another node fetched has come into the store a
 	// moment ago, perhaps after the caller looked there.
 	Landed string
+}
+
+// Admission is what is told of an answer to one who begins to follow it.
+type Admission struct {
+	// Age is how long ago it was asked for. To who follows, it says how long
+	// before the call of Claim that was, at most: by the clocks of both nodes, of
+	// which neither is compared with the other.
+	Age time.Duration
+
+	// Stamp is what was known of purges then.
+	Stamp Stamp
 }
 
 // Lease is the right, and the duty, to fetch an answer for all nodes. It is
@@ -45,16 +54,16 @@ type Lease interface {
 	Fence(ctx context.Context) context.Context
 
 	// Release ends it. landed says that the answer is in the store. It must be
-	// called once, and waits for no more than one round trip.
+	// called once, and waits for no more than a round trip, and one more for each
+	// node that asks at that very moment.
 	Release(landed bool)
 }
 
 // Answer is what the holder of a lease fetches, for those who follow. Its
 // methods are called by one goroutine at a time.
 type Answer interface {
-	// Admit says whether one more node may follow, and how long ago the answer
-	// was asked for.
-	Admit() (age time.Duration, ok bool)
+	// Admit says whether one more node may follow.
+	Admit() (of Admission, ok bool)
 
 	// Pieces gives the answer from its beginning. It is called once, after the
 	// first Admit that said yes; its pieces end early with ctx.
@@ -78,9 +87,9 @@ type Source interface {
 // Pieces are an answer as it comes. They are for one goroutine.
 type Pieces interface {
 	// Next waits for the next piece, which is good until the following call.
-	// After the last one, and when it cannot go on, it gives an error: that of
-	// another node is gone (ErrHolderGone), or that the store does not bring what
-	// that node fetches.
+	// After the last one, and when it cannot go on, it gives an error: that the
+	// other node is gone (ErrHolderGone), or that the store does not bring what
+	// that node fetches, or no longer, because more has come than is kept.
 	Next() (Piece, error)
 	Close()
 }
@@ -108,7 +117,7 @@ func (k PieceKind) Last() bool { return k != PieceHead && k != PieceBody }
 
 var (
 	// ErrHolderGone is what Pieces of another node end with when that has lost
-	// its lease without an end, or has more sent than is kept for followers.
+	// its lease without an end, and is not heard of.
 	ErrHolderGone = errors.New("the node that fetches the answer is gone")
 
 	// ErrFenced is what Put returns when the lease under which it was called is

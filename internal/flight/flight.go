@@ -50,7 +50,6 @@ var errNoHead = errors.New("ended without a head")
 type Flight[H, V any] struct {
 	body     *spool.Spool
 	patience time.Duration
-	window   int64 // how far a sealed flight may run ahead of its fastest reader
 	settled  chan struct{}
 	ctx      context.Context // the leader's work ends with it
 	cancel   context.CancelCauseFunc
@@ -64,6 +63,7 @@ type Flight[H, V any] struct {
 	err       error
 	value     V
 	sealed    bool
+	window    int64       // how far it may then run ahead of its fastest reader
 	untrue    func() bool // says that nobody is to join any more; nil: never
 	abandon   bool        // the leader stops when nobody reads
 	abandoned bool
@@ -115,6 +115,16 @@ func (f *Flight[H, V]) Keep() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.abandon = false
+}
+
+// RunAhead changes how far a sealed flight may be ahead of its fastest reader
+// before the leader waits (see Options): where it must not wait there is room on
+// the disk.
+func (f *Flight[H, V]) RunAhead(window int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.window = max(1, window)
+	f.passed.broadcast()
 }
 
 // Until has callers join only while untrue says no. It is asked for each of

@@ -29,7 +29,6 @@ import (
 //	                                after the answer has been stored, "done:" and that
 //	jaegis:fill:{NAME}:TOKEN        the stream: the answer as it comes, if anybody follows
 //	jaegis:fill:{NAME}:TOKEN:NONCE  what the holder answers to one who knocks
-//	jaegis:fill:{NAME}:TOKEN:alive  that a holder lives which has lost the lease
 //	jaegis:fill:{NAME}:by:DIGEST    who is about to write this entry, under another key's lease
 //	jaegis:fill:@NODE               the door: who wants to follow knocks here
 //
@@ -40,6 +39,8 @@ import (
 //	publish  the holder, once somebody follows: what has come so far, then live
 //	follow   read the stream, each item as it is added
 //	release  the holder, when the answer is in the store or will not be
+//	ask      who has had a part, hears nothing more and does not find the lease: knock
+//	         again, for the rest
 //
 // A lease that is not kept up runs out: followers who hear nothing look whether
 // it is there. So an answer that nobody follows costs one round trip before it
@@ -52,11 +53,13 @@ import (
 // was, whatever has become of the stream meanwhile.
 //
 //	holder    keeps its lease in mind for as long as others wait for it, takes it
-//	          again if nobody else has, and adds to the stream what that lacks
+//	          again if nobody else has, and adds to the stream what that lacks; so
+//	          it does for one who asks, also when it has lost the lease or given it
+//	          back, for as long as somebody may have waited for Redis
 //	follower  that has had nothing gives up at once; else it waits for Redis for
-//	          awayTime, and then for the holder for resumeTime
+//	          awayTime, and then for the holder's word for resumeTime
 //
-// The user needs SET, GET, DEL, UNLINK, EXISTS, PEXPIRE, TIME, RPUSH, BLPOP, XADD,
+// The user needs SET, GET, DEL, UNLINK, PEXPIRE, TIME, RPUSH, BLPOP, XADD,
 // XREAD, XREVRANGE, XTRIM, EVAL and EVALSHA on jaegis:*.
 type Fills struct {
 	s        *Store
@@ -74,10 +77,13 @@ type Fills struct {
 	begun   chan struct{} // wakes the heart; holds one
 	refused atomic.Bool   // that the user may not do this has been logged
 
+	lingering  atomic.Int64      // bytes of answers that have ended and are at hand still
+	closing    chan struct{}     // closed when they are not to be any more
 	mu         sync.Mutex
-	leases     map[string]*lease // held, or being asked for, by token
-	publishing sync.WaitGroup    // the publishers
-	closed     bool              // nothing more is published
+	leases     map[string]*lease    // by token
+	deaf       map[string]time.Time // nodes that did not answer a knock, until when they are not asked
+	publishing sync.WaitGroup       // the publishers
+	closed     bool                 // nothing more is published
 }
 
 // FillOptions bound a Fills.
@@ -136,7 +142,7 @@ func NewFills(s *Store, o FillOptions) (*Fills, error) {
 	followers := max(1, o.MaxConnections-talkers-1)
 	f := &Fills{
 		s: s, node: randomHex(8), maxBytes: o.MaxBytes, sealing: plainly{}, slots: make(chan struct{}, followers),
-		begun: make(chan struct{}, 1), leases: map[string]*lease{},
+		begun: make(chan struct{}, 1), leases: map[string]*lease{}, deaf: map[string]time.Time{}, closing: make(chan struct{}),
 	}
 	if s.sealer.on() {
 		f.sealing = encrypted{s.sealer}
@@ -183,7 +189,10 @@ const closeTime = time.Second
 // still to come gets an error.
 func (f *Fills) Close() error {
 	f.mu.Lock()
-	f.closed = true
+	if !f.closed {
+		f.closed = true
+		close(f.closing)
+	}
 	f.mu.Unlock()
 	ended := make(chan struct{})
 	go func() { // ends with the publishers, and those end at the latest with f.ctx
@@ -242,7 +251,7 @@ func (f *Fills) take(ctx context.Context, l *lease, seen, over string) (holder s
 		return err
 	})
 	if err != nil || holder != "" {
-		f.leave(l)
+		f.over(l)
 		f.endPublishing(l) // Redis may have given it to us and not been able to say so
 		return holder, err
 	}

@@ -2,11 +2,14 @@ package redis
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"jaegis-proxy/store"
 )
 
 // door answers those who knock, one after another. It ends with Close.
@@ -49,31 +52,119 @@ func (f *Fills) listen() (knock string, err error) {
 	return knock, err
 }
 
-// What the holder answers to a knock: yes and how many milliseconds ago the
-// answer was asked for; no, go alone; or that it holds no such lease any more.
+// A knock is a question to the node that fetches an answer.
+type knock struct {
+	token string // of the lease
+	nonce string // by which the one who knocks knows the reply
+	next  uint64 // number of the item that is to come next; 0 to begin to follow
+	name  string // of the lease
+}
+
+func (k knock) String() string {
+	return k.token + " " + k.nonce + " " + strconv.FormatUint(k.next, 10) + " " + k.name
+}
+
+func parseKnock(s string) (knock, bool) {
+	parts := strings.SplitN(s, " ", 4)
+	if len(parts) != 4 {
+		return knock{}, false
+	}
+	next, err := strconv.ParseUint(parts[2], 10, 64)
+	return knock{token: parts[0], nonce: parts[1], next: next, name: parts[3]}, err == nil
+}
+
+// list is where the reply goes.
+func (k knock) list() string { return streamName(k.name, k.token) + ":" + k.nonce }
+
+// What the holder replies to a knock: yes and, to one who begins, what store.Claim
+// has of the answer; no, go alone; or that it has nothing of such an answer any
+// more.
 const (
-	replyYes  = "yes "
+	replyYes  = "yes"
 	replyNo   = "no"
 	replyGone = "gone"
 )
 
-// answer answers a knock, which is a token, a nonce and the name of the lease.
-func (f *Fills) answer(knock string) {
-	parts := strings.SplitN(knock, " ", 3)
-	if len(parts) != 3 {
+// answer answers a knock, unless it is answered later.
+func (f *Fills) answer(s string) {
+	k, ok := parseKnock(s)
+	if !ok {
 		return
 	}
-	token, nonce, name := parts[0], parts[1], parts[2]
-	reply := replyGone
-	if l := f.lease(token); l != nil && l.name == name {
-		if reply = replyNo; !l.closed.Load() {
-			if age, ok := l.answer.Admit(); ok {
-				f.publish(l)
-				reply = replyYes + strconv.FormatInt(age.Milliseconds()+1, 10)
-			}
-		}
+	if reply := f.consider(k); reply != "" {
+		f.reply(k, reply)
 	}
-	_ = f.push(f.ctx, patience(f.s.opts), streamName(name, token)+":"+nonce, reply) // who waits for it looks again
+}
+
+// consider gives the reply to a knock; none when it is to wait.
+func (f *Fills) consider(k knock) string {
+	l := f.lease(k.token)
+	switch {
+	case l == nil || l.name != k.name:
+		return replyGone
+	case k.next > 0:
+		return f.goOn(l, k.next)
+	case f.wait(l, k):
+		return ""
+	case f.isOver(l):
+		return replyGone
+	case l.closed.Load():
+		return replyNo
+	}
+	may, ok := l.answer.Admit()
+	if !ok {
+		return replyNo
+	}
+	f.publish(l)
+	return replyYes + " " + admissionText(may)
+}
+
+// goOn has one who follows brought what the stream lacks, from the next item on.
+func (f *Fills) goOn(l *lease, next uint64) string {
+	f.mu.Lock()
+	p := l.publisher
+	f.mu.Unlock()
+	if p == nil || !p.keeps(next) {
+		return replyGone
+	}
+	f.mend(l)
+	return replyYes
+}
+
+// wait has a knock wait while the lease is being given back, and says whether it
+// does.
+func (f *Fills) wait(l *lease, k knock) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if l.state != leaseGiving {
+		return false
+	}
+	l.waiting = append(l.waiting, k)
+	return true
+}
+
+func (f *Fills) isOver(l *lease) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return l.state == leaseOver
+}
+
+// reply sends it. That it fails is no harm: who waits for it looks again.
+func (f *Fills) reply(k knock, reply string) {
+	_ = f.push(f.ctx, patience(f.s.opts), k.list(), reply)
+}
+
+// admissionText and parseAdmission are what is told of an answer to one who
+// begins to follow it.
+func admissionText(a store.Admission) string {
+	return fmt.Sprintf("%d %d %d %d", a.Age.Milliseconds()+1, a.Stamp.Epoch, a.Stamp.Seq.Time, a.Stamp.Seq.N)
+}
+
+func parseAdmission(s string) (a store.Admission, ok bool) {
+	var ms int64
+	n, err := fmt.Sscanf(s, "%d %d %d %d", &ms, &a.Stamp.Epoch, &a.Stamp.Seq.Time, &a.Stamp.Seq.N)
+	a.Age = time.Duration(ms) * time.Millisecond
+	return a, err == nil && n == 4 && ms >= 0
 }
 
 // push adds to a list that goes away by itself.
@@ -88,15 +179,16 @@ redis.call('RPUSH', KEYS[1], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1`)
 
-// publish sets what publishes the lease's answer going, unless something does.
+// publish sets what publishes the lease's answer going, unless something does or
+// has done.
 func (f *Fills) publish(l *lease) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if l.lose != nil || f.closed {
+	if l.end != nil || f.closed {
 		return
 	}
 	var ctx context.Context
-	ctx, l.lose = context.WithCancel(f.ctx)
+	ctx, l.end = context.WithCancel(f.ctx)
 	l.publisher = &publisher{f: f, l: l, ctx: ctx, source: l.answer.Pieces(ctx), first: 1}
 	f.publishing.Go(l.publisher.run)
 }

@@ -3,7 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
-	"strconv"
+	"maps"
 	"strings"
 	"time"
 
@@ -21,7 +21,7 @@ const maxKnocks = 8
 // there is no such holder any more.
 func (f *Fills) join(ctx context.Context, key cachekey.Key, holder string) (store.Claim, error) {
 	node, ok := nodeOf(holder)
-	if !ok || node == f.node { // what this node fetches itself, and cannot be joined here, is for nobody
+	if !ok || node == f.node || f.isDeaf(node) { // what this node fetches itself, and cannot be joined here, is for nobody
 		f.counts.alone.Add(1)
 		return store.Claim{}, nil
 	}
@@ -31,8 +31,8 @@ func (f *Fills) join(ctx context.Context, key cachekey.Key, holder string) (stor
 		f.counts.busy.Add(1)
 		return store.Claim{}, nil
 	}
-	w := &follower{f: f, ctx: ctx, lease: leaseName(key.String()), token: holder}
-	age, may, err := w.knock(node)
+	w := &follower{f: f, ctx: ctx, lease: leaseName(key.String()), token: holder, node: node}
+	of, may, err := w.knock()
 	switch {
 	case err != nil:
 		if !errors.Is(err, store.ErrHolderGone) {
@@ -42,7 +42,7 @@ func (f *Fills) join(ctx context.Context, key cachekey.Key, holder string) (stor
 		f.counts.alone.Add(1)
 	default:
 		f.counts.followed.Add(1)
-		return store.Claim{Follow: w, Age: age}, nil
+		return store.Claim{Follow: w, Admission: of}, nil
 	}
 	w.Close()
 	return store.Claim{}, err
@@ -54,10 +54,12 @@ type follower struct {
 	ctx    context.Context
 	lease  string
 	token  string
+	node   string    // that holds it
 	fault  time.Time // when Redis first failed it since a sign of the holder; zero: it has not
-	free   time.Time // when it first found the lease to be free, likewise
+	asked  time.Time // when it first asked the holder for the rest, likewise
 	last   uint64    // number of the item that was given last
 	items  []goredis.XMessage
+	may    bool // the holder has said yes
 	begun  bool // a piece has been given
 	ended  bool // the last one has
 	closed bool
@@ -71,37 +73,69 @@ func (w *follower) Close() {
 	}
 }
 
-// knock asks the holder, and waits for its answer for as long as it keeps its
-// lease up.
-func (w *follower) knock(node string) (age time.Duration, may bool, err error) {
-	nonce := randomHex(8)
+// knock asks the holder whether one may follow, and waits for its reply for as
+// long as it keeps its lease up.
+func (w *follower) knock() (of store.Admission, may bool, err error) {
+	k := w.newKnock()
 	for range maxKnocks {
-		if err := w.f.push(w.ctx, w.f.s.opts.Budget, doorName(node), w.token+" "+nonce+" "+w.lease); err != nil {
-			return 0, false, err
-		}
-		reply, err := w.reply(nonce)
-		switch ms, yes := strings.CutPrefix(reply, replyYes); {
+		reply, err := w.send(k, w.f.s.opts.Budget)
+		switch text, yes := strings.CutPrefix(reply, replyYes+" "); {
 		case err != nil:
-			return 0, false, err
+			return of, false, err
 		case reply == replyGone:
-			return 0, false, store.ErrHolderGone
+			return of, false, store.ErrHolderGone
 		case reply == replyNo:
-			return 0, false, nil
+			return of, false, nil
 		case yes:
-			n, err := strconv.ParseInt(ms, 10, 64)
-			return time.Duration(n) * time.Millisecond, err == nil && n >= 0, nil
+			of, w.may = parseAdmission(text)
+			return of, w.may, nil
 		}
 		if err := w.look(); err != nil {
-			return 0, false, err
+			return of, false, err
 		}
 	}
-	return 0, false, nil
+	w.f.takeForDeaf(w.node)
+	return of, false, nil
+}
+
+// deafTime is how long a node is not asked that keeps its leases up and does not
+// answer: perhaps the server where its door is is away.
+const deafTime = 2 * time.Second
+
+func (f *Fills) takeForDeaf(node string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(f.deaf, func(_ string, until time.Time) bool { return now.After(until) })
+	f.deaf[node] = now.Add(deafTime)
+}
+
+func (f *Fills) isDeaf(node string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Now().Before(f.deaf[node])
+}
+
+func (w *follower) newKnock() knock {
+	k := knock{token: w.token, nonce: randomHex(8), name: w.lease}
+	if w.may {
+		k.next = w.last + 1
+	}
+	return k
+}
+
+// send knocks, and waits for the reply for a while; there may be none.
+func (w *follower) send(k knock, limit time.Duration) (reply string, err error) {
+	if err := w.f.push(w.ctx, limit, doorName(w.node), k.String()); err != nil {
+		return "", err
+	}
+	return w.reply(k)
 }
 
 // reply waits for the answer to a knock; it is empty when there is none yet.
-func (w *follower) reply(nonce string) (reply string, err error) {
+func (w *follower) reply(k knock) (reply string, err error) {
 	err = w.wait(func(ctx context.Context) error {
-		reply, err = w.f.pop(ctx, quietTime, streamName(w.lease, w.token)+":"+nonce)
+		reply, err = w.f.pop(ctx, quietTime, k.list())
 		return err
 	})
 	return reply, err
@@ -113,38 +147,30 @@ func (w *follower) wait(do func(context.Context) error) error {
 	return w.f.call(w.ctx, w.lease, quietTime+patience(w.f.s.opts), do)
 }
 
-// look looks whether the holder has its lease. When its answer has landed it may
-// still be publishing. One that has not is gone (store.ErrHolderGone), unless it
-// is Redis that has lost the lease: then the answer may go on, for whoever has
-// its beginning, as soon as the holder has taken the lease again, or has said that
-// it lives while another node has it.
+// look looks whether the holder has its lease. Where it has not, one who follows
+// asks for the rest: the lease may have been given back a moment ago, or it is
+// Redis that has lost it.
 func (w *follower) look() error {
 	var holder string
-	streamed, alive := false, false
-	err := w.f.call(w.ctx, w.lease, patience(w.f.s.opts), func(ctx context.Context) error {
-		pipe := w.f.talk.Pipeline()
-		get, exists, sign := pipe.Get(ctx, w.lease), pipe.Exists(ctx, w.stream()), pipe.Exists(ctx, aliveName(w.stream()))
-		_, _ = pipe.Exec(ctx)
-		holder, streamed, alive = get.Val(), exists.Val() == 1, sign.Val() == 1
-		if err := get.Err(); err != nil && !errors.Is(err, goredis.Nil) {
-			return err
-		}
-		return errors.Join(exists.Err(), sign.Err())
+	err := w.f.call(w.ctx, w.lease, patience(w.f.s.opts), func(ctx context.Context) (err error) {
+		holder, err = w.f.talk.Get(ctx, w.lease).Result()
+		return unlessNil(err)
 	})
-	switch held := strings.TrimPrefix(holder, landedMark) == w.token; {
+	switch {
 	case err != nil && w.begun:
 		return w.bear(err)
 	case err != nil:
 		return err
-	case held, alive && w.begun:
-		w.fault, w.free = time.Time{}, time.Time{}
+	case holder == w.token:
+		w.fault, w.asked = time.Time{}, time.Time{}
 		return nil
-	case w.begun && w.mayReturn():
-		return nil
-	case !w.fault.IsZero(), holder == "" && w.begun && !streamed:
+	case !w.begun && !w.fault.IsZero():
 		return errNotBrought
+	case w.may:
+		return w.ask()
+	case !strings.HasPrefix(holder, landedMark):
+		w.f.counts.passed.Add(1)
 	}
-	w.f.counts.passed.Add(1)
 	return store.ErrHolderGone
 }
 
@@ -152,17 +178,39 @@ func (w *follower) look() error {
 // failed, or nobody knows.
 var errNotBrought = errors.New("redis does not bring what another node fetches")
 
-// mayReturn says whether a holder that has lost its lease may still take it again.
-// Nothing may have been seen of what happened to Redis: two heartbeats are waited
-// for anyhow.
-func (w *follower) mayReturn() bool {
-	if w.free.IsZero() {
-		w.free = time.Now()
+// ask asks the holder to bring the rest. A node that does not answer is gone: at
+// once for one who has had nothing, for whom somebody else is to fetch; else after
+// a while, and after a longer one where Redis has failed, of which the holder must
+// have noticed that it is back.
+func (w *follower) ask() error {
+	if w.asked.IsZero() {
+		w.asked = time.Now()
 	}
-	if w.fault.IsZero() {
-		return time.Since(w.free) < 2*beat
+	reply, err := w.send(w.newKnock(), patience(w.f.s.opts))
+	limit := time.Duration(0)
+	switch {
+	case w.begun && !w.fault.IsZero():
+		limit = resumeTime
+	case w.begun:
+		limit = 2 * beat
 	}
-	return time.Since(w.free) < resumeTime
+	switch {
+	case err != nil && w.begun:
+		return w.bear(err)
+	case err != nil:
+		return err
+	case reply == replyGone:
+		return errNotBrought
+	case reply == replyYes:
+		w.fault, w.asked = time.Time{}, time.Time{}
+		return nil
+	case time.Since(w.asked) < limit:
+		return nil
+	case !w.fault.IsZero():
+		return errNotBrought
+	}
+	w.f.counts.passed.Add(1)
+	return store.ErrHolderGone
 }
 
 // bear waits where Redis has failed who is in the midst of an answer, and gives
@@ -171,7 +219,7 @@ func (w *follower) bear(err error) error {
 	if w.fault.IsZero() {
 		w.fault = time.Now()
 	}
-	w.free = time.Time{}
+	w.asked = time.Time{}
 	if isRefusal(err) || !w.f.await(w.ctx, w.lease, awayTime-time.Since(w.fault)) {
 		return err
 	}
@@ -192,8 +240,8 @@ func (w *follower) Next() (store.Piece, error) {
 	item := w.items[0]
 	w.items = w.items[1:]
 	w.last++
-	if item.ID != itemID(w.last) { // more came than is kept
-		return store.Piece{}, store.ErrHolderGone
+	if item.ID != itemID(w.last) {
+		return store.Piece{}, errBehind
 	}
 	sealed, ok := item.Values[itemField].(string)
 	if !ok {
@@ -206,6 +254,9 @@ func (w *follower) Next() (store.Piece, error) {
 	w.begun, w.ended = true, piece.Kind.Last()
 	return piece, nil
 }
+
+// errBehind is what who follows gets when more has come than is kept.
+var errBehind = errors.New("more has come of the answer of another node than is kept")
 
 func (w *follower) stream() string { return streamName(w.lease, w.token) }
 
@@ -229,7 +280,7 @@ func (w *follower) read() error {
 	})
 	switch {
 	case err == nil && len(w.items) > 0:
-		w.fault, w.free = time.Time{}, time.Time{}
+		w.fault, w.asked = time.Time{}, time.Time{}
 		return nil
 	case err == nil:
 		return w.look()

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 )
 
 // lease is a store.Lease. It is in Fills.leases from before it is asked for
-// until it is released or lost.
+// until it is over and nothing of its answer is at hand for those who follow.
 type lease struct {
 	f      *Fills
 	key    cachekey.Key
@@ -23,13 +24,25 @@ type lease struct {
 	closed atomic.Bool // to further followers: its beginning is not kept any more
 
 	// Guarded by f.mu:
-	renewed   time.Time // just before it was last taken or renewed; zero while it is asked for
+	state     leaseState
+	renewed   time.Time // just before it was last taken or renewed
 	at        int64     // when that was, by Redis' clock, in milliseconds
 	shaky     bool      // it could not be renewed since
-	lost      bool      // another node has it; what is published goes on for those who have its beginning
+	waiting   []knock   // of those who are to be told once it is given back
 	publisher *publisher
-	lose      context.CancelFunc // ends that; nil while there is none
+	end       context.CancelFunc // ends that; nil until there is one
 }
+
+// leaseState is how far a lease has come. Those who follow may be brought the
+// answer, from where they are, in each of them.
+type leaseState int
+
+const (
+	leaseAsked  leaseState = iota // Redis has not said yet whether it is ours
+	leaseHeld                     // it is, and is kept up
+	leaseGiving                   // it is being given back; Redis may not know yet
+	leaseOver                     // it was given back or is lost
+)
 
 // The first character of a token is the version of what is published.
 const (
@@ -40,9 +53,6 @@ const (
 func leaseName(entry string) string { return "jaegis:fill:{" + entry + "}" }
 
 func doorName(node string) string { return "jaegis:fill:@" + node }
-
-// aliveName is where the holder of a lost lease says that it lives.
-func aliveName(stream string) string { return stream + ":alive" }
 
 func streamName(lease, token string) string { return lease + ":" + token }
 
@@ -70,13 +80,31 @@ func (f *Fills) enter(l *lease) {
 	f.leases[l.token] = l
 }
 
-// leave says whether the lease was held until now.
-func (f *Fills) leave(l *lease) bool {
+// over ends a lease, and says whether it had not ended before. What is published
+// goes on for those who have its beginning.
+func (f *Fills) over(l *lease) (ends bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_, held := f.leases[l.token]
-	delete(f.leases, l.token)
-	return held
+	ends = l.state != leaseOver
+	l.state = leaseOver
+	l.closed.Store(true)
+	f.forgetLocked(l)
+	return ends
+}
+
+// forgetLocked takes a lease that is over out of the list once nothing of its
+// answer is at hand.
+func (f *Fills) forgetLocked(l *lease) {
+	if l.state == leaseOver && l.publisher == nil {
+		delete(f.leases, l.token)
+	}
+}
+
+// lost is over for a lease that Redis has given to another or not kept.
+func (f *Fills) lost(l *lease) {
+	if f.over(l) {
+		f.counts.lost.Add(1)
+	}
 }
 
 func (f *Fills) lease(token string) *lease {
@@ -91,11 +119,17 @@ func (f *Fills) held() []*lease {
 	defer f.mu.Unlock()
 	all := make([]*lease, 0, len(f.leases))
 	for _, l := range f.leases {
-		if !l.renewed.IsZero() {
+		if l.state == leaseHeld {
 			all = append(all, l)
 		}
 	}
 	return all
+}
+
+func (f *Fills) holds(l *lease) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return l.state == leaseHeld
 }
 
 // Fence implements store.Lease.
@@ -106,26 +140,48 @@ func (l *lease) Fence(ctx context.Context) context.Context {
 // Release implements store.Lease. What is being published goes on to its end.
 // That it fails is no harm: the lease runs out.
 func (l *lease) Release(landed bool) {
-	if !l.f.leave(l) {
-		return
-	}
 	mark := ""
 	if landed {
 		mark = landedMark + l.token
 	}
+	l.giveBack(mark)
+}
+
+// giveBack ends a lease that is held. Whoever knocks meanwhile is answered once
+// Redis knows: told before, it would take the lease and not see what it leaves.
+func (l *lease) giveBack(mark string) {
+	f := l.f
+	f.mu.Lock()
+	held := l.state == leaseHeld
+	if held {
+		l.state = leaseGiving
+	}
+	f.mu.Unlock()
+	if !held {
+		return
+	}
 	l.release(mark)
+	f.over(l)
+	f.mu.Lock()
+	waiting := l.waiting
+	l.waiting = nil
+	f.mu.Unlock()
+	for _, k := range waiting {
+		f.reply(k, replyGone)
+	}
 }
 
 // resign gives up a lease while its answer is still coming, because Redis does
-// not take it. Who follows finds neither lease nor stream, and knows.
+// not take it. Who follows finds neither lease nor stream, and is told.
 func (f *Fills) resign(l *lease) {
-	if f.leave(l) {
+	if f.holds(l) {
 		f.counts.lost.Add(1)
-		l.release("")
+		l.giveBack("")
 	}
 	_ = f.call(f.ctx, l.name, f.s.opts.Budget, func(ctx context.Context) error { return f.talk.Unlink(ctx, l.stream()).Err() })
 }
 
+// release has Redis leave a mark in the place of the lease, or nothing.
 func (l *lease) release(mark string) {
 	f := l.f
 	_ = f.call(f.ctx, l.name, f.s.opts.Budget, func(ctx context.Context) error {
@@ -133,28 +189,20 @@ func (l *lease) release(mark string) {
 	})
 }
 
-// releaseScript leaves a mark in the place of the lease, or nothing.
 var releaseScript = goredis.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return 1`)
 
-// drop gives up a lease that is lost: what is fetched under it is of no use to
-// others.
-func (f *Fills) drop(l *lease) {
-	if f.leave(l) && !f.isLost(l) {
-		f.counts.lost.Add(1)
-	}
-	f.endPublishing(l)
-}
-
+// endPublishing ends what publishes the lease's answer, if anything does.
 func (f *Fills) endPublishing(l *lease) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if l.lose != nil {
-		l.lose()
-		l.publisher = nil
+	if l.end != nil {
+		l.end()
 	}
+	l.publisher = nil
+	f.forgetLocked(l)
 }
 
 // heart keeps the leases up that this node holds, all of them in one round
@@ -209,19 +257,11 @@ func (f *Fills) byServer(all []*lease) map[*shard][]*lease {
 // have had it and be forgotten: so little time has passed, by Redis' own clock,
 // since it was renewed. It is EVAL's: in a pipeline there is no second try for a
 // script that the server does not know by its digest.
-//
-// A lease that is lost while its answer is published leaves a sign that its holder
-// lives: another node may have it because Redis has lost it, and those who have
-// the beginning of an answer can only be given the rest of the same one.
 const renewScript = `
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] or not holder and math.abs(ms - ARGV[4]) > tonumber(ARGV[5]) then
-	if ARGV[6] == '' then return {0, ms} end
-	redis.call('SET', KEYS[3], '1', 'PX', ARGV[2])
-	return {-redis.call('PEXPIRE', KEYS[2], ARGV[3]), ms}
-end
+if holder and holder ~= ARGV[1] or not holder and math.abs(ms - ARGV[4]) > tonumber(ARGV[5]) then return {0, ms} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 local whole = redis.call('PEXPIRE', KEYS[2], ARGV[3])
 if not holder then whole = 0 end
@@ -229,94 +269,88 @@ return {1 + whole, ms}`
 
 // What renewScript gives first.
 const (
-	renewAlive = iota - 1 // as the next one, and what is published is there
-	renewLost             // another node has the lease, or may have had it
-	renewTorn             // it is ours, but Redis has not all that it had, if only an answer that is not published
-	renewWhole            // it is ours, and its stream is there
+	renewLost = iota // another node has the lease, or may have had it
+	renewTorn        // it is ours, but Redis has not all that it had, if only an answer that is not published
+	_                // it is ours, and its stream is there
 )
 
-// renew renews leases that one server has, and drops those that are lost: another's by now, or
-// not renewed for too long.
+// maxRenewed bounds how many leases are renewed in one round trip.
+const maxRenewed = 256
+
+// renew renews leases that one server has. Those that it does not renew are lost:
+// another's by now, or not renewed for too long.
 func (f *Fills) renew(all []*lease) {
-	now := time.Now()
+	for some := range slices.Chunk(all, maxRenewed) {
+		now := time.Now()
+		for i, result := range f.askRenewed(some) {
+			var got []int64
+			if result != nil {
+				got, _ = result.Int64Slice() // an error is as good as no answer
+			}
+			if len(got) == 2 {
+				f.renewed(some[i], now, got[0], got[1])
+			} else {
+				f.doubt(some[i])
+			}
+		}
+	}
+}
+
+// askRenewed asks for that, and gives what Redis says of each.
+func (f *Fills) askRenewed(all []*lease) []*goredis.Cmd {
 	results := make([]*goredis.Cmd, len(all))
 	_ = f.call(f.ctx, all[0].name, beat, func(ctx context.Context) error {
 		pipe := f.talk.Pipeline()
 		for i, l := range all {
 			_, at := f.lastRenewed(l)
-			results[i] = pipe.Eval(ctx, renewScript, []string{l.name, l.stream(), aliveName(l.stream())}, l.token, leaseTime.Milliseconds(), streamTime.Milliseconds(), at, holdTime.Milliseconds(), f.publishes(l))
+			results[i] = pipe.Eval(ctx, renewScript, []string{l.name, l.stream()}, l.token, leaseTime.Milliseconds(), streamTime.Milliseconds(), at, holdTime.Milliseconds())
 		}
 		_, err := pipe.Exec(ctx)
 		return err
 	})
-	for i, l := range all {
-		var got []int64
-		if results[i] != nil {
-			got, _ = results[i].Int64Slice() // an error is as good as no answer
-		}
-		switch renewed, _ := f.lastRenewed(l); {
-		case len(got) == 2 && got[0] > renewLost && !f.isLost(l):
-			if shaky := f.mark(l, now, got[1]); shaky || got[0] == renewTorn {
-				f.mend(l)
-			}
-		case len(got) == 2 && f.lose(l):
-			if got[0] != renewAlive {
-				f.mend(l)
-			}
-		case len(got) == 2, time.Since(renewed) > holdTime:
-			f.drop(l)
-		default:
-			f.doubt(l)
+	return results
+}
+
+// renewed heeds what Redis says of a lease, asked at a time of ours and at one of
+// its own.
+func (f *Fills) renewed(l *lease, when time.Time, result, at int64) {
+	switch held := f.holds(l); {
+	case !held && result != renewLost: // it was given back meanwhile, and Redis may have taken that first
+		l.release("")
+	case !held:
+	case result == renewLost:
+		f.lost(l)
+	default:
+		if shaky := f.mark(l, when, at); shaky || result == renewTorn {
+			f.mend(l)
 		}
 	}
 }
 
-// publishes says, for renewScript, whether something of the answer is published.
-func (f *Fills) publishes(l *lease) string {
+// doubt notes that it is not known whether a lease was renewed. For too long, and
+// nobody waits any more for what is published.
+func (f *Fills) doubt(l *lease) {
+	if last, _ := f.lastRenewed(l); f.holds(l) && time.Since(last) > holdTime {
+		f.lost(l)
+		f.endPublishing(l)
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if l.publisher == nil {
-		return ""
-	}
-	return "1"
+	l.shaky = true
 }
 
-func (f *Fills) isLost(l *lease) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return l.lost
-}
-
-// lose notes that another node has the lease, and says whether what is published
-// under it is to go on: nobody else may begin to follow.
-func (f *Fills) lose(l *lease) (goesOn bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	l.closed.Store(true)
-	if l.publisher == nil {
-		return false
-	}
-	if !l.lost {
-		l.lost = true
-		f.counts.lost.Add(1)
-	}
-	l.renewed, l.at = time.Now(), 0 // it is not taken again
-	return true
-}
-
-// mark notes a renewal, and says whether one before it has failed.
+// mark notes that a lease is ours, and says whether a renewal before that has
+// failed.
 func (f *Fills) mark(l *lease, when time.Time, at int64) (shaky bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	shaky = l.shaky
 	l.renewed, l.at, l.shaky = when, at, false
+	if l.state == leaseAsked {
+		l.state = leaseHeld
+	}
 	return shaky
-}
-
-func (f *Fills) doubt(l *lease) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	l.shaky = true
 }
 
 func (f *Fills) lastRenewed(l *lease) (when time.Time, at int64) {

@@ -12,8 +12,8 @@ import (
 )
 
 // publisher adds an answer to its stream as it comes, and once more what Redis
-// has lost of it. It ends with the answer, when the lease is lost, or when Redis
-// does not take it for longer than anybody waits.
+// has lost of it: also for a while after its end, for those who had not got that.
+// It ends before when Redis does not take it for longer than anybody waits.
 type publisher struct {
 	f      *Fills
 	l      *lease
@@ -31,17 +31,19 @@ type publisher struct {
 }
 
 func (p *publisher) run() {
-	defer func() {
-		p.f.endPublishing(p.l)
-		if p.f.isLost(p.l) {
-			p.f.leave(p.l)
-		}
-	}()
+	defer p.f.endPublishing(p.l)
 	defer p.source.Close()
+	if p.all() {
+		p.linger()
+	}
+}
+
+// all publishes the whole answer, and says whether there was an end to it.
+func (p *publisher) all() bool {
 	for {
 		piece, err := p.source.Next()
 		if err != nil {
-			return
+			return false
 		}
 		for rest := piece.Data; ; {
 			n := len(rest)
@@ -50,15 +52,38 @@ func (p *publisher) run() {
 			}
 			if !p.add(store.Piece{Kind: piece.Kind, Data: rest[:n]}) {
 				p.f.resign(p.l)
-				return
+				return false
 			}
 			if rest = rest[n:]; len(rest) == 0 {
 				break
 			}
 		}
 		if piece.Kind.Last() {
-			return
+			return true
 		}
+	}
+}
+
+// maxLingering bounds, in bytes, what is kept for so long of answers that have
+// ended.
+const maxLingering = 32 << 20
+
+// linger keeps the answer at hand for as long as somebody may wait for Redis to
+// bring the end of it.
+func (p *publisher) linger() {
+	p.mu.Lock()
+	kept := p.kept
+	p.mu.Unlock()
+	defer p.f.lingering.Add(-kept)
+	if p.f.lingering.Add(kept) > maxLingering {
+		return
+	}
+	t := time.NewTimer(holdTime)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-p.ctx.Done():
+	case <-p.f.closing:
 	}
 }
 
@@ -84,6 +109,13 @@ func (p *publisher) mend() {
 	p.there = 0
 	p.mu.Unlock()
 	_ = p.bring() // where it fails, the next item is added no sooner either
+}
+
+// keeps says whether an item can be brought, when it has come.
+func (p *publisher) keeps(number uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return number >= p.first
 }
 
 // note counts an item, and of those before it forgets the oldest that are too

@@ -57,6 +57,7 @@ type answer struct {
 	came   chan struct{} // closed and replaced whenever one has come
 	no     bool          // nobody may follow
 	age    time.Duration
+	stamp  store.Stamp
 	opened int // times that Pieces was called
 	closed int // times that what it gave was closed
 }
@@ -71,10 +72,10 @@ func (a *answer) give(pieces ...store.Piece) {
 	a.came = make(chan struct{})
 }
 
-func (a *answer) Admit() (time.Duration, bool) {
+func (a *answer) Admit() (store.Admission, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.age, !a.no
+	return store.Admission{Age: a.age, Stamp: a.stamp}, !a.no
 }
 
 func (a *answer) Pieces(ctx context.Context) store.Source {
