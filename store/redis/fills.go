@@ -77,8 +77,8 @@ type Fills struct {
 	begun   chan struct{} // wakes the heart; holds one
 	refused atomic.Bool   // that the user may not do this has been logged
 
-	lingering  atomic.Int64      // bytes of answers that have ended and are at hand still
-	closing    chan struct{}     // closed when they are not to be any more
+	lingering  atomic.Int64  // bytes of answers that have ended and are at hand still
+	closing    chan struct{} // closed when they are not to be any more
 	mu         sync.Mutex
 	leases     map[string]*lease    // by token
 	deaf       map[string]time.Time // nodes that did not answer a knock, until when they are not asked

@@ -66,10 +66,7 @@ func (b *begun) ends(t *testing.T) {
 	if st := b.holder.Stats(); st.Lost != 0 || st.Held != 0 {
 		t.Errorf("%+v", st)
 	}
-	storetest.Eventually(t, passesOnWithin, "the answer was read once, and closed", func() bool {
-		opened, closed := b.counts()
-		return opened == 1 && closed == 1
-	})
+	b.wantReadOnce(t)
 }
 
 // awaitLease waits until the lease is in Redis.
@@ -124,6 +121,7 @@ func TestAnAnswerGoesOnWhenRedisIsBack(t *testing.T) {
 func TestAnAnswerGoesOnWhereAReplicaLacksTheLastOfIt(t *testing.T) {
 	for _, kept := range []int{0, 1, 2, 3} {
 		t.Run(fmt.Sprint(kept), func(t *testing.T) {
+			t.Parallel()
 			b := begin(t, redis.Options{})
 			stream := b.stream(t)
 			items := b.raw.XRange(t.Context(), stream, "-", "+").Val()
@@ -144,6 +142,7 @@ func TestAnAnswerGoesOnWhereAReplicaLacksTheLastOfIt(t *testing.T) {
 // Nothing comes for a while, so that nothing tells the holder that Redis lacks
 // something: whoever comes then gets all the same what there is.
 func TestAStreamIsMendedWithoutAnyPieceComing(t *testing.T) {
+	t.Parallel()
 	b := begin(t, redis.Options{})
 	if err := b.raw.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)

@@ -85,6 +85,18 @@ func (a *answer) Pieces(ctx context.Context) store.Source {
 	return &given{a: a, ctx: ctx}
 }
 
+// goesWithin is past the time that an answer which has ended is kept at hand.
+const goesWithin = 8*time.Second + passesOnWithin
+
+// wantReadOnce waits for the answer to be let go.
+func (a *answer) wantReadOnce(t testing.TB) {
+	t.Helper()
+	storetest.Eventually(t, goesWithin, "the answer was read once, and closed", func() bool {
+		opened, closed := a.counts()
+		return opened == 1 && closed == 1
+	})
+}
+
 func (a *answer) counts() (opened, closed int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -43,9 +43,7 @@ func TestOneNodeLeadsAndAllOthersReadWhatItBringsAsItComes(t *testing.T) {
 		t.Errorf("behind the end: %d bytes, %q, %v", len(got), last.Data, err)
 	}
 	lease.Release(true)
-	if opened, closed := a.counts(); opened != 1 || closed != 1 {
-		t.Errorf("it was read %d times, closed %d times", opened, closed)
-	}
+	a.wantReadOnce(t)
 	wantNothingLeft(t, rawClient(t, server))
 }
 
