@@ -1,0 +1,61 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"jaegis-proxy/internal/origintest"
+)
+
+// A client of another node's answer is slower than that comes, by more than is
+// kept for nodes and than may be stored: it gets all of it, from the one call.
+func TestASlowClientOfAnotherNodesAnswerGetsAllOfIt(t *testing.T) {
+	n := startNodes(t, 2, inMemoryToo)
+	for i, f := range framings {
+		t.Run(f.name, func(t *testing.T) {
+			path, pieces, gate := "/c/"+f.name, parts(160, 256<<10), make(chan struct{}) // 40 MiB; sockets hold some of that
+			n.origin.On(path, origintest.Reply{Pieces: pieces, Chunked: f.chunked, HeadGate: gate, Gate: gate}.Serve)
+			raw := send("POST", path, "hello")
+			own := n.all[0].clients(t, 1, raw)
+			n.awaitCalls(t, path, 1)
+			slow := n.all[1].clients(t, 2, raw)
+			n.all[1].awaitClaims(t, "followed", i+1)
+			open(t, gate)
+			each(t, append(own, slow...), "head", (*client).head)
+			open(t, gate)
+			each(t, append(own, slow...), "first bytes", func(c *client) error { return c.upTo(1000) })
+			for i := 2; i < len(pieces); i++ { // no faster than nodes tell each other
+				open(t, gate)
+				each(t, own, "one more piece", func(c *client) error { return c.upTo(i * 256 << 10) })
+			}
+			close(gate)
+			body := strings.Join(pieces, "")
+			each(t, own, "all of it", func(c *client) error { return c.rest(body) })
+			each(t, slow, "all of it", func(c *client) error { return c.rest(body) })
+			n.expectCalls(t, path, 1)
+		})
+	}
+}
+
+// Nobody waits for what another node has asked for before a purge.
+func TestWhoAsksAfterAPurgeDoesNotWaitForAnOlderFetchOfAnotherNode(t *testing.T) {
+	n := startNodes(t, 2, inMemoryToo)
+	gate := make(chan struct{})
+	n.origin.On("/c/a", origintest.Reply{Pieces: []string{"old"}, HeadGate: gate}.Serve, origintest.Reply{Pieces: []string{"new"}}.Serve)
+	raw := send("POST", "/c/a", "hello")
+	before := n.all[0].clients(t, 1, raw)
+	n.awaitCalls(t, "/c/a", 1)
+	before = append(before, n.all[1].clients(t, 1, raw)...)
+	n.all[1].awaitClaims(t, "followed", 1)
+	n.all[1].purge(t, `{"route":"cached"}`)
+	for range 2 { // the second from what the first has brought
+		if got := n.all[1].do(t, raw); string(got.Body) != "new" {
+			t.Errorf("%s %q", got.status(), got.Body)
+		}
+	}
+	n.expectCalls(t, "/c/a", 2)
+	close(gate)
+	each(t, before, "head", (*client).head)
+	each(t, before[:1], "what it waited for", func(c *client) error { return c.rest("old") })
+	each(t, before[1:], "either", func(c *client) error { return c.upTo(3) })
+}
