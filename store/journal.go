@@ -50,18 +50,16 @@ type Batch struct {
 	Lost, Missed bool
 }
 
-// The pauses of a process whose journal fails.
-const (
-	journalRetry    = 100 * time.Millisecond
-	journalMaxRetry = 500 * time.Millisecond
-)
+// journalRetry is the pause of a process whose journal fails. It is shorter than
+// the time in which a purge is to reach the others: one that is acknowledged as
+// soon as the journal is back is late where that is noticed late.
+const journalRetry = 25 * time.Millisecond
 
 // follow reads the journal until ctx ends.
 func (l *Ledger) follow(ctx context.Context) {
 	var at Position
 	again := false // what was read came to be in doubt, and has not been read anew yet
 	failing := false
-	pause := journalRetry
 	for ctx.Err() == nil {
 		acked, doubt := l.before()
 		if again = again || doubt; again {
@@ -79,7 +77,7 @@ func (l *Ledger) follow(ctx context.Context) {
 			if failing {
 				l.o.Logger.Info("the ledger of purges is followed again")
 			}
-			at, again, failing, pause = to, false, false, journalRetry
+			at, again, failing = to, false, false
 			continue
 		}
 		if ctx.Err() == nil && !failing {
@@ -88,9 +86,8 @@ func (l *Ledger) follow(ctx context.Context) {
 		failing = true
 		select {
 		case <-ctx.Done():
-		case <-time.After(pause):
+		case <-time.After(journalRetry):
 		}
-		pause = min(2*pause, journalMaxRetry)
 	}
 }
 

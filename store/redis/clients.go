@@ -37,6 +37,10 @@ type purpose struct {
 	// there are then at least three.
 	retries int
 
+	// eager has it try to connect whenever it is used, however often that failed.
+	// It is for who uses one connection at a time.
+	eager bool
+
 	// replicas has the client speak to replicas, and to the primary where there
 	// are none. Not for a whole cluster.
 	replicas bool
@@ -124,6 +128,9 @@ func (o *Options) common(e *endpoint, p purpose) *goredis.UniversalOptions {
 	if p.turn <= 0 {
 		u.PoolTimeout = o.Budget
 	}
+	if p.eager {
+		u.PoolSize = eagerDials
+	}
 	switch {
 	case p.reply == 0:
 		u.ReadTimeout, u.WriteTimeout = o.SocketTimeout, o.SocketTimeout
@@ -138,6 +145,11 @@ func (o *Options) common(e *endpoint, p purpose) *goredis.UniversalOptions {
 	}
 	return u
 }
+
+// eagerDials is more than a client fails to connect in a short outage. After as
+// many failures as its pool has connections the library tries once a second; who
+// uses one connection at a time has no more of them for the larger pool.
+const eagerDials = 1 << 12
 
 // dialer gives what makes the connections: to servers and to sentinels alike.
 func (o *Options) dialer(e *endpoint) func(ctx context.Context, _, addr string) (net.Conn, error) {

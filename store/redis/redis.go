@@ -95,7 +95,7 @@ func New(opts Options) (*Store, error) {
 		s.opts.Logger.Info("values are encrypted", "key", ids[0], "older_keys", ids[1:])
 	}
 	quiet()
-	if s.follower, err = s.opts.client(purpose{conns: journalConns, reply: 2 * blockTime}); err != nil {
+	if s.follower, err = s.opts.client(purpose{conns: journalConns, reply: 2 * blockTime, eager: true}); err != nil {
 		return nil, err
 	}
 	if s.opts.ReadReplicas {
