@@ -27,7 +27,7 @@ func Default() *Config {
 			Compression:    Compression{Enabled: true, Algorithm: "gzip", Level: 6, MinSize: KiB},
 			UncacheableTTL: Duration(10 * time.Second),
 			Queue:          Queue{MaxBytes: 64 * MiB, Workers: 2},
-			SharedFills:    SharedFills{MaxBytes: 16 * MiB, MaxConnections: 64},
+			SharedFills:    SharedFills{Enabled: true, MaxBytes: 16 * MiB, MaxConnections: 64},
 
 			MaxDisconnected: Duration(30 * time.Second),
 		},

@@ -98,7 +98,7 @@ func parse(args []string, errs io.Writer) (*options, error) {
 	fs.DurationVar(&o.time, "time", 20*time.Minute, "time after which it ends in any case")
 	fs.Uint64Var(&o.seed, "seed", 0, "of all that is by chance; 0: another one each time")
 	fs.BoolVar(&o.purge, "purge", true, "purge")
-	fs.BoolVar(&o.fills, "fills", false, "have the proxies fetch for each other (cache.shared_fills)")
+	fs.BoolVar(&o.fills, "fills", true, "have the proxies fetch for each other (cache.shared_fills)")
 	fs.StringVar(&o.faults, "faults", "all", "all, none, or a list of: "+strings.Join(faultNames(), ", "))
 	fs.DurationVar(&o.every, "every", 3*time.Second, "time between two faults")
 	fs.DurationVar(&o.grace, "grace", 50*time.Millisecond, "time that a purge has to reach the other proxies")

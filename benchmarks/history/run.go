@@ -102,9 +102,7 @@ const slack = 10 * time.Second
 // small, so that the tier behind it is asked.
 func (r *run) cacheConfig(node int) string {
 	s := "cache:\n  memory: {max_bytes: 24MiB}\n" + r.backend.config(node)
-	if r.opts.fills {
-		s += "  shared_fills: {enabled: true}\n"
-	}
+	s += fmt.Sprintf("  shared_fills: {enabled: %v}\n", r.opts.fills)
 	if r.opts.purge {
 		s += fmt.Sprintf("  max_disconnected: %v\n", r.opts.disconnected)
 	}
