@@ -58,11 +58,11 @@ func TestNoAnswerIsWrong(t *testing.T) {
 			}
 		})
 	}
-	f("memory", plain, 10)
-	f("single", plain, 40)
+	f("memory", plain, 15)
+	f("single", plain, 60)
 	f("single", raced, 5)
-	f("sentinel", plain, 5)
-	f("cluster", plain, 5)
+	f("sentinel", plain, 10)
+	f("cluster", plain, 10)
 }
 
 // build gives the program, in a folder that says how it was built.

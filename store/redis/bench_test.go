@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"jaegis-proxy/cachekey"
+	"jaegis-proxy/store"
 	"jaegis-proxy/store/redis"
 	"jaegis-proxy/store/storetest"
 )
@@ -53,5 +54,41 @@ func benchmarkGet(b *testing.B, s *redis.Store, keys []cachekey.Key, callers int
 	})
 	if n := failed.Load(); n > 0 {
 		b.Errorf("%d reads failed", n)
+	}
+}
+
+// BenchmarkPurge purges a namespace in which little or much is stored.
+func BenchmarkPurge(b *testing.B) {
+	for _, entries := range []int{10, 1_000_000} {
+		b.Run(fmt.Sprint(entries, "entries"), func(b *testing.B) {
+			server := storetest.StartRedis(b)
+			s, raw := open(b, redis.Options{URL: server.URL, Budget: time.Second}), rawClient(b, server)
+			if err := s.Put(b.Context(), storetest.Key("0"), storetest.Entry(time.Now(), make([]byte, 20))); err != nil {
+				b.Fatal(err)
+			}
+			value := raw.Get(b.Context(), storetest.Key("0").String()).Val()
+			for done := 1; done < entries; {
+				pipe := raw.Pipeline()
+				for end := min(entries, done+10_000); done < end; done++ {
+					pipe.Set(b.Context(), storetest.Key(fmt.Sprint(done)).String(), value, time.Hour)
+				}
+				if _, err := pipe.Exec(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if n := raw.DBSize(b.Context()).Val(); n < int64(entries) {
+				b.Fatalf("%d entries", n)
+			}
+			ledger := store.NewLedger(store.LedgerOptions{Journal: s, MaxDisconnected: time.Hour})
+			b.Cleanup(func() { _ = ledger.Close() })
+			if err := ledger.Await(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				if err := ledger.Purge(b.Context(), store.LabelNamespace+"storetest", false); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
