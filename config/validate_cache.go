@@ -34,6 +34,13 @@ func (ck *checker) cache(c *Config) {
 	if k.MaxDisconnected < Duration(2*time.Second) {
 		ck.fail("cache.max_disconnected", k.MaxDisconnected.String()+" is less than 2s, within which the proxy can tell that it is cut off", "")
 	}
+	sentinels := k.Redis.Mode == "sentinel"
+	for _, r := range k.Stores {
+		sentinels = sentinels || r.Mode == "sentinel"
+	}
+	if sentinels && k.MaxDisconnected >= Duration(2*time.Second) && k.MaxDisconnected < Duration(5*time.Second) {
+		ck.fail("cache.max_disconnected", k.MaxDisconnected.String()+" is less than 5s: sentinels say who the primary is some seconds late", "")
+	}
 	ck.atLeast("cache.queue.max_bytes", int64(k.Queue.MaxBytes), 1)
 	ck.atLeast("cache.queue.workers", int64(k.Queue.Workers), 1)
 	ck.atLeast("cache.shared_fills.max_bytes", int64(k.SharedFills.MaxBytes), int64(MiB))

@@ -44,6 +44,11 @@ type Batch struct {
 	Deleted []cachekey.Key
 	To      Position
 
+	// AsOf is until when the journal that was read is known to have been the one
+	// that is written to: what was written since may be in another one. Zero: there
+	// is no other.
+	AsOf time.Time
+
 	// Lost says that the record at the position is not there any more: what
 	// follows it cannot be told. Missed says the same of the deletions. A read
 	// from the beginning is neither.
@@ -67,6 +72,9 @@ func (l *Ledger) follow(ctx context.Context) {
 		}
 		sent := l.now()
 		batch, err := l.o.Journal.Read(ctx, at)
+		if !batch.AsOf.IsZero() && batch.AsOf.Before(sent) {
+			sent = batch.AsOf
+		}
 		to := at
 		if err == nil {
 			batch.Lost = batch.Lost || l.lost(at.Records, &batch, acked)
@@ -195,7 +203,9 @@ func (l *Ledger) apply(from Position, b *Batch, sent time.Time) (full, ok bool) 
 	if !was { // what was fetched meanwhile may have been purged
 		k.adrift = newEpoch()
 	}
-	k.asOf = sent
+	if sent.After(k.asOf) {
+		k.asOf = sent
+	}
 	l.known.Store(&k)
 	select {
 	case <-l.synced:

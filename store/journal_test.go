@@ -21,6 +21,7 @@ type tape struct {
 	changed chan struct{}
 	hold    chan struct{} // Append replies after a receive from it; nil: at once
 	blind   bool          // Read fails
+	asOf    time.Time     // what Read says
 	seq     uint64
 }
 
@@ -71,7 +72,7 @@ func (j *tape) Read(ctx context.Context, after store.Position) (b store.Batch, e
 			j.mu.Unlock()
 			return b, errors.New("blind")
 		}
-		b = store.Batch{To: after}
+		b = store.Batch{To: after, AsOf: j.asOf}
 		isAt := func(r store.Record) bool { return r.Seq == after.Records }
 		b.Lost = after.Records != (store.Seq{}) && !slices.ContainsFunc(j.records, isAt)
 		for _, r := range j.records {
@@ -187,5 +188,36 @@ func TestAPurgeThatNobodyHasReadIsMissed(t *testing.T) {
 			}
 			return b.Judge(key, old) == store.Purged
 		})
+	}
+}
+
+// Another journal may have taken the place of one that answers as ever.
+func TestWhatIsReadCountsAsOfWhenItIsKnownToBeTheOne(t *testing.T) {
+	j := &tape{}
+	l := followTape(t, j)
+	key := storetest.Key("k")
+	old := stamped(l)
+	if l.Judge(key, old) != store.Good {
+		t.Fatal("does not count")
+	}
+	replaced := time.Now()
+	j.mu.Lock()
+	j.asOf = replaced
+	j.mu.Unlock()
+	time.Sleep(100 * time.Millisecond) // readings that tell nothing
+	asOf, ok := l.Following()
+	if !ok || asOf.After(replaced) {
+		t.Errorf("as of %v after it was replaced, %v", asOf.Sub(replaced), ok)
+	}
+	j.mu.Lock()
+	j.asOf = replaced.Add(-2 * time.Hour)
+	j.mu.Unlock()
+	time.Sleep(100 * time.Millisecond)
+	if back, _ := l.Following(); back.Before(asOf) {
+		t.Errorf("what was known as of %v is now known as of %v", asOf, back)
+	}
+	l2 := followTape(t, j)
+	if _, ok := l2.Following(); ok {
+		t.Error("it follows a journal that was replaced two hours ago")
 	}
 }

@@ -34,6 +34,9 @@ const (
 	journalConns = 1
 )
 
+// journalPurpose is what those who follow it are for.
+var journalPurpose = purpose{conns: journalConns, reply: 2 * blockTime, eager: true}
+
 // appendRecord adds a record to the ledger. Every record has the epoch, so that
 // the oldest ones can be dropped; the one that a purge gets is that of the newest.
 //
@@ -104,18 +107,38 @@ var errJournal = errors.New("redis: ledger: what is stored there is no ledger")
 func (s *Store) Read(ctx context.Context, after store.Position) (store.Batch, error) {
 	ctx, cancel := context.WithTimeout(ctx, 4*blockTime)
 	defer cancel()
-	var b store.Batch
-	var err error
-	if after == (store.Position{}) {
-		b, err = s.readJournal(ctx)
-	} else {
-		b, err = s.followJournal(ctx, after)
-	}
+	b, err := s.readWhereItIs(ctx, after)
 	if err != nil {
 		return store.Batch{}, fmt.Errorf("redis: ledger: %w", explain(err))
 	}
 	s.noteDeleted(&b)
 	return b, nil
+}
+
+// readWhereItIs reads from the server that has the ledger. Who that is can be
+// another one than it was only where sentinels say so: a node of a cluster that
+// is cut off from the most of them answers nothing by itself.
+func (s *Store) readWhereItIs(ctx context.Context, after store.Position) (store.Batch, error) {
+	from, at := s.follower, ""
+	if s.witnesses != nil {
+		var err error
+		if from, at, err = s.witnesses.follower(ctx); err != nil {
+			return store.Batch{}, err
+		}
+	}
+	read := s.followJournal
+	if after == (store.Position{}) {
+		read = s.readJournal
+	}
+	b, err := read(ctx, from, after)
+	switch {
+	case s.witnesses == nil:
+	case err != nil:
+		s.witnesses.changed()
+	default:
+		b.AsOf = s.witnesses.asOf(at)
+	}
+	return b, err
 }
 
 // noteDeleted keeps reads of what others have deleted from the replicas.
@@ -133,8 +156,8 @@ func (s *Store) noteDeleted(b *store.Batch) {
 }
 
 // readJournal reads all the records there are, and where the deletions end.
-func (s *Store) readJournal(ctx context.Context) (b store.Batch, err error) {
-	pipe := s.follower.Pipeline()
+func (s *Store) readJournal(ctx context.Context, from goredis.UniversalClient, _ store.Position) (b store.Batch, err error) {
+	pipe := from.Pipeline()
 	newest := pipe.XRevRangeN(ctx, deletionsName, "+", "-", 1)
 	all := pipe.XRange(ctx, recordsName, "-", "+")
 	if _, err := pipe.Exec(ctx); err != nil {
@@ -146,17 +169,17 @@ func (s *Store) readJournal(ctx context.Context) (b store.Batch, err error) {
 	if last := newest.Val(); len(last) > 0 {
 		b.To.Deletions, _ = parseSeq(last[0].ID)
 	}
-	return b, s.learnDeleted(ctx, b.To.Deletions)
+	return b, s.learnDeleted(ctx, from, b.To.Deletions)
 }
 
 // learnDeleted takes down what was deleted before it began to be followed, so
 // that replicas can be read from now on.
-func (s *Store) learnDeleted(ctx context.Context, newest store.Seq) error {
+func (s *Store) learnDeleted(ctx context.Context, from goredis.UniversalClient, newest store.Seq) error {
 	if s.deleted == nil {
 		return nil
 	}
 	since := newest.Time - min(newest.Time, uint64(s.deleted.lag.Milliseconds()))
-	lately, err := s.follower.XRangeN(ctx, deletionsName, strconv.FormatUint(since, 10), "+", maxDeletions).Result()
+	lately, err := from.XRangeN(ctx, deletionsName, strconv.FormatUint(since, 10), "+", maxDeletions).Result()
 	if err != nil {
 		return err
 	}
@@ -175,9 +198,9 @@ func (s *Store) learnDeleted(ctx context.Context, newest store.Seq) error {
 
 // followJournal waits for what comes after a position, and then looks whether
 // the position itself is there still: what has lost that has lost more.
-func (s *Store) followJournal(ctx context.Context, after store.Position) (b store.Batch, err error) {
+func (s *Store) followJournal(ctx context.Context, from goredis.UniversalClient, after store.Position) (b store.Batch, err error) {
 	records, deletions := formatSeq(after.Records), formatSeq(after.Deletions)
-	pipe := s.follower.Pipeline()
+	pipe := from.Pipeline()
 	news := pipe.XRead(ctx, &goredis.XReadArgs{
 		Streams: []string{recordsName, deletionsName, records, deletions}, Count: 1000, Block: blockTime,
 	})

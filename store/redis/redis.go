@@ -54,18 +54,19 @@ var ErrBusy = errors.New("redis: too many calls at the same time")
 
 // Store is a store.Store in Redis. It is safe for concurrent use.
 type Store struct {
-	opts     Options
-	servers  servers
-	follower goredis.UniversalClient // follows the ledger: its reads block
-	node     string                  // tells this process's own deletions from others'
-	counts   counts
-	buffers  bufferPool
-	pace     pace    // of reads of chunks
-	deleted  *recent // nil where no replicas are read
-	sealer   *sealer
-	unopened unopened
-	alone    atomic.Bool // the last purge found no replicas at all
-	closed   atomic.Bool
+	opts      Options
+	servers   servers
+	follower  goredis.UniversalClient // follows the ledger: its reads block; nil with witnesses
+	witnesses *witnesses              // know where the ledger is; nil but for sentinels
+	node      string                  // tells this process's own deletions from others'
+	counts    counts
+	buffers   bufferPool
+	pace      pace    // of reads of chunks
+	deleted   *recent // nil where no replicas are read
+	sealer    *sealer
+	unopened  unopened
+	alone     atomic.Bool // the last purge found no replicas at all
+	closed    atomic.Bool
 }
 
 // servers finds the server for a name: alone or a cluster.
@@ -95,7 +96,9 @@ func New(opts Options) (*Store, error) {
 		s.opts.Logger.Info("values are encrypted", "key", ids[0], "older_keys", ids[1:])
 	}
 	quiet()
-	if s.follower, err = s.opts.client(purpose{conns: journalConns, reply: 2 * blockTime, eager: true}); err != nil {
+	if s.opts.Mode == Sentinel {
+		s.witnesses = openWitnesses(&s.opts, e)
+	} else if s.follower, err = s.opts.client(journalPurpose); err != nil {
 		return nil, err
 	}
 	if s.opts.ReadReplicas {
@@ -107,7 +110,7 @@ func New(opts Options) (*Store, error) {
 		s.servers, err = openAlone(&s.opts, &s.counts.opens)
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.follower.Close())
+		return nil, errors.Join(err, s.closeFollower())
 	}
 	return s, nil
 }
@@ -201,5 +204,12 @@ func (s *Store) writeContext(ctx context.Context) (context.Context, context.Canc
 // Close ends the store's goroutines and connections. Calls under way may fail.
 func (s *Store) Close() error {
 	s.closed.Store(true)
-	return errors.Join(s.follower.Close(), s.servers.close())
+	return errors.Join(s.closeFollower(), s.servers.close())
+}
+
+func (s *Store) closeFollower() error {
+	if s.witnesses != nil {
+		return s.witnesses.close()
+	}
+	return s.follower.Close()
 }

@@ -31,17 +31,19 @@ type SentinelOptions struct {
 	DownAfter        time.Duration // without an answer a server is down; 1 s if not positive
 	FailoverTimeout  time.Duration // half of what passes before a failed failover is tried again; 2 s if not positive
 	Args             []string      // further arguments of the servers
+	Divisible        bool          // it can be cut in two, see Divide
 }
 
 // Sentinel is a primary and two replicas, watched by three sentinels of which
 // two must agree. It is safe for concurrent use.
 type Sentinel struct {
 	MasterName string
-	Addrs      []string  // of the sentinels
+	Addrs      []string  // of the sentinels, as the others know them
 	Sentinels  []*Server // the sentinels
 	Servers    []*Server // the others, the first primary first
 
-	opts SentinelOptions
+	opts    SentinelOptions
+	network *network // nil unless it is divisible
 }
 
 // RunSentinel starts them all and waits until they know each other and the
@@ -66,12 +68,23 @@ func (s *Sentinel) start() error {
 	if s.opts.Password != "" {
 		args = append([]string{"--requirepass", s.opts.Password, "--masterauth", s.opts.Password}, args...)
 	}
+	if s.opts.Divisible {
+		s.network = &network{known: map[*Server]string{}}
+	}
 	for i := range 3 {
-		opts := ServerOptions{TLS: s.opts.TLS, Args: args}
-		if i > 0 {
-			opts.ReplicaOf = s.Servers[0].Addr
-		}
-		server, err := RunServer(opts)
+		server, err := launch(func() (*Server, error) {
+			opts := ServerOptions{TLS: s.opts.TLS, Args: args}
+			if i > 0 {
+				opts.ReplicaOf = s.Known(s.Servers[0])
+			}
+			server, err := newServer(opts)
+			if err != nil || s.network == nil {
+				return server, err
+			}
+			host, port, err := s.network.add(server, i > 0)
+			server.args = append(server.args, "--replica-announce-ip", host, "--replica-announce-port", port, "--bind-source-addr", side(i > 0))
+			return server, err
+		})
 		if err != nil {
 			return err
 		}
@@ -82,12 +95,12 @@ func (s *Sentinel) start() error {
 	}); err != nil {
 		return err
 	}
-	for range 3 {
-		server, err := launch(s.newSentinel)
+	for i := range 3 {
+		server, err := launch(func() (*Server, error) { return s.newSentinel(i > 0) })
 		if err != nil {
 			return err
 		}
-		s.Sentinels, s.Addrs = append(s.Sentinels, server), append(s.Addrs, server.Addr)
+		s.Sentinels, s.Addrs = append(s.Sentinels, server), append(s.Addrs, s.Known(server))
 		if err := s.hasten(server); err != nil {
 			return err
 		}
@@ -96,12 +109,12 @@ func (s *Sentinel) start() error {
 }
 
 // newSentinel prepares a sentinel, which wants a file that it can write to.
-func (s *Sentinel) newSentinel() (*Server, error) {
+func (s *Sentinel) newSentinel(far bool) (*Server, error) {
 	server, err := emptyServer(s.opts.TLS)
 	if err != nil {
 		return nil, err
 	}
-	host, port, err := net.SplitHostPort(s.Servers[0].Addr)
+	host, port, err := net.SplitHostPort(s.Known(s.Servers[0]))
 	if err != nil {
 		return nil, errors.Join(err, server.Close())
 	}
@@ -117,6 +130,13 @@ func (s *Sentinel) newSentinel() (*Server, error) {
 	}
 	if s.opts.SentinelPassword != "" {
 		fmt.Fprintf(&conf, "requirepass %s\nsentinel sentinel-pass %s\n", s.opts.SentinelPassword, s.opts.SentinelPassword)
+	}
+	if s.network != nil {
+		host, port, err := s.network.add(server, far)
+		if err != nil {
+			return nil, errors.Join(err, server.Close())
+		}
+		fmt.Fprintf(&conf, "sentinel announce-ip %s\nsentinel announce-port %s\nbind-source-addr %s\n", host, port, side(far))
 	}
 	file := filepath.Join(server.Dir, "sentinel.conf")
 	if err := os.WriteFile(file, []byte(conf.String()), 0o600); err != nil {
@@ -164,7 +184,7 @@ func (s *Sentinel) sees(ctx context.Context, sentinel, primary *Server) bool {
 	c := s.sentinelClient(sentinel)
 	defer func() { _ = c.Close() }()
 	master, err := c.Master(ctx, s.MasterName).Result()
-	return err == nil && master["flags"] == "master" && net.JoinHostPort(master["ip"], master["port"]) == primary.Addr &&
+	return err == nil && master["flags"] == "master" && net.JoinHostPort(master["ip"], master["port"]) == s.Known(primary) &&
 		master["num-slaves"] == strconv.Itoa(len(s.Servers)-1) && master["num-other-sentinels"] == strconv.Itoa(len(s.Sentinels)-1)
 }
 
@@ -187,7 +207,7 @@ func (s *Sentinel) Primary(ctx context.Context) (*Server, error) {
 		votes[net.JoinHostPort(addr[0], addr[1])]++
 	}
 	for _, server := range s.Servers {
-		if votes[server.Addr] > len(s.Sentinels)/2 {
+		if votes[s.Known(server)] > len(s.Sentinels)/2 {
 			return server, nil
 		}
 	}
@@ -220,7 +240,13 @@ func (s *Sentinel) AwaitPrimary(old *Server) (*Server, error) {
 }
 
 // Close ends all of them.
-func (s *Sentinel) Close() error { return closeAll(slices.Concat(s.Sentinels, s.Servers)) }
+func (s *Sentinel) Close() error {
+	err := closeAll(slices.Concat(s.Sentinels, s.Servers))
+	if s.network != nil {
+		s.network.close()
+	}
+	return err
+}
 
 func (s *Sentinel) await(what string, holds func(ctx context.Context) bool) error {
 	return await(what, slices.Concat(s.Sentinels, s.Servers), holds)
