@@ -109,7 +109,8 @@ func TestTheLogSaysWhichPermissionIsMissing(t *testing.T) {
 			if err := admin.Do(t.Context(), append([]any{"acl", "setuser", "jaegis"}, change...)...).Err(); err != nil {
 				t.Fatal(err)
 			}
-			r := e2e(t, redisYAML(fmt.Sprintf("url: %q, %s", server.URL, asJaegis)))
+			yaml := redisYAML(fmt.Sprintf("url: %q, %s", server.URL, asJaegis))
+			r := e2e(t, strings.Replace(yaml, "cache:\n", "cache:\n  shared_fills: {enabled: true}\n", 1))
 			want := "the user lacks a permission: add " + rule + " to its ACL rules"
 			storetest.Eventually(t, patience, want, func() bool {
 				r.whole(t, send("POST", fmt.Sprintf("/c/%d", time.Now().UnixNano()), "hello"))
@@ -121,7 +122,8 @@ func TestTheLogSaysWhichPermissionIsMissing(t *testing.T) {
 	f("to write", "+set", "-set")
 	f("to read the ledger", "+xread", "-xread")
 	f("to write the ledger", "+eval", "-eval")
-	f("to write the ledger in a script", "+xadd +xrevrange", "-xadd")
+	f("to write the ledger in a script", "+xrevrange +xadd", "-xadd")
+	f("to fetch for all nodes", "+time +get +set", "-time")
 	f("on the names", "~jaegis:*", "resetkeys", "~others:*")
 	f("on the names of the ledger", "~jaegis:*", "resetkeys", "~jaegis:default:*", "~jaegis:probe")
 }

@@ -299,7 +299,7 @@ func (f *Fills) call(ctx context.Context, name string, limit time.Duration, do f
 	case err == nil && refused != nil:
 		err = refused
 		if !f.refused.Swap(true) {
-			f.s.opts.Logger.Warn("redis refuses what sharing fetches with other nodes needs: this node may fetch what another is fetching", "error", err)
+			f.s.opts.Logger.Warn("redis refuses what sharing fetches with other nodes needs: this node may fetch what another is fetching", "error", explain(err))
 		}
 	}
 	return f.s.end(opFill, err)

@@ -165,31 +165,3 @@ func isRefusal(err error) bool {
 	}
 	return err != nil && strings.Contains(err.Error(), scriptDenied)
 }
-
-// scriptDenied is how Redis says NOPERM of a command in a script.
-const scriptDenied = "The user executing the script can't"
-
-// rule gives the ACL rule for want of which Redis has refused, empty where it
-// is not for want of one.
-func rule(err error) string {
-	if err == nil {
-		return ""
-	}
-	text := err.Error()
-	inScript := strings.Contains(text, scriptDenied)
-	switch {
-	case !inScript && !goredis.HasErrorPrefix(err, "NOPERM"):
-		return ""
-	case strings.Contains(text, "channel"):
-		return "&jaegis:*"
-	case strings.Contains(text, "key"):
-		return "~jaegis:*"
-	case inScript:
-		return "+xadd +xrevrange"
-	}
-	if _, after, ok := strings.Cut(text, "'"); ok {
-		command, _, _ := strings.Cut(after, "'")
-		return "+" + command
-	}
-	return "+@all -@dangerous"
-}
