@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -17,6 +18,9 @@ func (ck *checker) cache(c *Config) {
 	for _, name := range slices.Sorted(maps.Keys(k.Stores)) {
 		key := join("cache.stores", name)
 		ck.namespace(key, name)
+		if name == "ledger" || strings.HasSuffix(name, "-ledger") {
+			ck.fail(key, "in the health that is the name of another store's ledger", "call the namespace otherwise")
+		}
 		if !k.Stores[name].InUse() {
 			ck.fail(key+".url", "no URL", "write redis://host:port")
 		}

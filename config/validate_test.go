@@ -96,6 +96,8 @@ func TestTheCacheIsChecked(t *testing.T) {
 	f("compression: {min_size: -1}", "compression.min_size", "-1 is less than 0")
 	f("stores: {s: {db: 1}}", "stores.s.url", "no URL")
 	f("stores: {\"a.b\": {url: redis://s}}", "stores.a.b", `"a.b" is not a namespace`)
+	f("stores: {ledger: {url: redis://s}}", "stores.ledger", "in the health that is the name of another store's ledger")
+	f("stores: {a-ledger: {url: redis://s}}", "stores.a-ledger", "in the health that is the name of another store's ledger")
 	f("redis: {url: http://h}", "redis.url", "not a URL that begins with redis:// or rediss:// and a host")
 	f("redis: {url: redis://h/x}", "redis.url", "what follows the host is not the number of a database")
 	f("redis: {url: redis://h/1, db: 2}", "redis.db", "2, and the URL says 1")

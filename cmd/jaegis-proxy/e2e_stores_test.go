@@ -87,3 +87,36 @@ routes:
 		hit(down)
 	}
 }
+
+// A store may have the name that the main one goes by: the health still tells
+// the ledger of the one from that of the other.
+func TestAStoreNamedRedisHidesNoLedger(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	main, named := storetest.StartRedis(t), storetest.StartRedis(t)
+	deny := func(server *storetest.RedisServer, rule string) {
+		t.Helper()
+		if err := asAnyone(t, server).Do(t.Context(), "acl", "setuser", "default", rule).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := e2e(t, fmt.Sprintf(`
+upstreams: {origin: {url: ORIGIN}}
+cache:
+  max_disconnected: 2s
+  redis: {url: %q}
+  stores:
+    redis: {url: %q}
+`, main.URL, named.URL))
+	f := func(server *storetest.RedisServer, component string) {
+		t.Helper()
+		r.awaitReadyz(t, "ok", patience)
+		deny(server, "-xread")
+		storetest.Eventually(t, patience, "degraded", func() bool { return r.readyz(t).Status == "degraded" })
+		if got := r.readyz(t); len(got.Degraded) != 1 || got.Degraded[0].Component != component {
+			t.Errorf("%+v; want %s", got, component)
+		}
+		deny(server, "+xread")
+	}
+	f(main, "redis-ledger")
+	f(named, "redis-redis-ledger")
+}

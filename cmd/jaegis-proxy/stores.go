@@ -32,6 +32,10 @@ type stores struct {
 	closers     []io.Closer             // in the order in which they were opened
 }
 
+// namedPrefix goes before the names of those in cache.stores, in metrics and
+// health, where the other is redis: one that is called redis is another.
+const namedPrefix = "redis-"
+
 // openStores makes them. Redis need not be there yet.
 func openStores(c *config.Cache, reg prometheus.Registerer, log *slog.Logger) (*stores, error) {
 	s := &stores{redis: map[string]*redis.Store{}, fills: map[string]*redis.Fills{}, keys: encryptionKeys(c)}
@@ -50,7 +54,7 @@ func openStores(c *config.Cache, reg prometheus.Registerer, log *slog.Logger) (*
 	s.ledgers.main = ledger
 	named := map[string]store.Store{}
 	for name, r := range c.Stores {
-		if named[name], s.ledgers.named[name], err = s.open("redis-"+name, r, c, reg, log); err != nil {
+		if named[name], s.ledgers.named[name], err = s.open(namedPrefix+name, r, c, reg, log); err != nil {
 			return nil, errors.Join(err, s.close())
 		}
 	}
@@ -68,7 +72,7 @@ func (s *stores) sharedFills() store.Fills {
 	}
 	by := &store.FillsByNamespace{Fills: map[string]store.Fills{}}
 	for name, f := range s.fills {
-		if namespace, named := strings.CutPrefix(name, "redis-"); named {
+		if namespace, named := strings.CutPrefix(name, namedPrefix); named {
 			by.Fills[namespace] = f
 		} else {
 			by.Default = f
@@ -138,7 +142,13 @@ func (s *stores) degraded() []admin.Degraded {
 	for name, r := range s.redis {
 		if state := r.State(); state.Open {
 			all = append(all, admin.Degraded{Component: name, Error: state.LastError, Since: state.Since})
-		} else if since, ok := s.ledgers.of(strings.TrimPrefix(name, "redis-")).Following(); !ok {
+			continue
+		}
+		ledger := s.ledgers.main
+		if namespace, named := strings.CutPrefix(name, namedPrefix); named {
+			ledger = s.ledgers.of(namespace)
+		}
+		if since, ok := ledger.Following(); !ok {
 			all = append(all, admin.Degraded{Component: name + "-ledger", Error: "purges of other processes are not heard of; what is stored is not used", Since: since})
 		}
 	}
