@@ -15,7 +15,7 @@ type Route struct {
 	ProofTTL              Duration    `yaml:"proof_ttl"`         // scope "shared": for how long the upstream's acceptance of a credential counts; above 0
 	Freshness             string      `yaml:"freshness"`         // "route" or "origin"
 	OverrideNoStore       bool        `yaml:"override_no_store"` // with freshness "route": store even what says no-store
-	ShareAuthorized       bool        `yaml:"share_authorized"`  // with freshness "origin": must-revalidate is leave to share answers to requests with Authorization
+	ShareAuthorized       bool        `yaml:"share_authorized"`  // with freshness "origin": must-revalidate is leave to share answers to requests with Authorization and no other credentials
 	Protocol              string      `yaml:"protocol"`          // one of Protocols
 	Gates                 Gates       `yaml:"gates"`
 	StoreWhen             []StoreWhen `yaml:"store_when"` // all must hold for an answer to be stored; empty: it must not say that it is not done

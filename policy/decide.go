@@ -27,7 +27,7 @@ type Rule struct {
 	StaleWhileRevalidate time.Duration
 	StaleIfError         time.Duration
 	OverrideNoStore      bool // FreshnessRoute: store even what says no-store
-	ShareAuthorized      bool // must-revalidate is leave to give an answer to a request with Authorization to others (RFC 9111, section 3.5)
+	ShareAuthorized      bool // must-revalidate is leave to give an answer to a request with Authorization, and no other credentials, to others (RFC 9111, section 3.5)
 	PerCaller            bool // the key holds the caller's credentials: entries are private to a caller
 }
 
@@ -36,6 +36,7 @@ type Request struct {
 	Method        string
 	Credential    bool // it carried credentials of any kind, cookies included
 	Authorization bool // it carried credentials other than cookies
+	Others        bool // it carried credentials, cookies included, in a field other than Authorization
 	NoStore       bool // its Cache-Control said no-store
 	Range         bool // it asked for a part, in one range
 	SentAt        time.Time

@@ -34,7 +34,8 @@ func decideOrigin(rule *Rule, req *Request, resp *Response, cc *Directives, isTa
 	if d.Reason != "" {
 		return Decision{Reason: d.Reason, Share: d.Share}
 	}
-	d.Store, d.Public = true, cc.Public || cc.SMaxAge.Set || rule.ShareAuthorized && req.Authorization && cc.MustRevalidate
+	byLeave := rule.ShareAuthorized && req.Authorization && !req.Others && cc.MustRevalidate
+	d.Store, d.Public = true, cc.Public || cc.SMaxAge.Set || byLeave
 	state := d.Lifetime.At(now)
 	d.Share = !d.ForGET && (d.Share || state == Fresh || state == Revalidate)
 	if resp.Status == http.StatusPartialContent {

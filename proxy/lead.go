@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -160,7 +161,7 @@ func (p *Proxy) newLeader(c *call, f *inFlight, why purpose, body Body) *leader 
 		span: c.spanContext(), tenant: c.tenant(), filling: why != fetchPass,
 		about: policy.Request{
 			Method: c.method, NoStore: c.cc.NoStore, Range: c.ranged,
-			Credential: c.hasCredential(true), Authorization: c.head.flags.has(hasAuthorization) || c.hasCredential(false),
+			Credential: c.hasCredential(true), Authorization: c.head.flags.has(hasAuthorization) || c.hasCredential(false), Others: c.hasOthers(),
 		},
 		req: &Request{
 			Method: c.method, Path: string(c.target.path), Query: string(c.target.query), HasQuery: c.target.hasQuery,
@@ -212,6 +213,19 @@ func (c *call) hasCredential(cookies bool) bool {
 	for _, name := range c.route.credentials() {
 		if (cookies || name != "Cookie") && len(c.ctx.Request.Header.Peek(name)) > 0 {
 			return true
+		}
+	}
+	return false
+}
+
+// hasOthers says whether the request has credentials in a field other than
+// Authorization: what the route takes for such, or what is one as a rule.
+func (c *call) hasOthers() bool {
+	for _, names := range [...][]string{c.route.credentials(), cachekey.DefaultCredentials} {
+		for _, name := range names {
+			if !strings.EqualFold(name, "Authorization") && len(c.ctx.Request.Header.Peek(name)) > 0 {
+				return true
+			}
 		}
 	}
 	return false

@@ -134,7 +134,7 @@ func TestCacheStatusUsesTheWordsOfRFC9211(t *testing.T) {
 // says so.
 func TestMustRevalidateIsLeaveToShareByChoiceAlone(t *testing.T) {
 	o := serveVersions(t)
-	f := func(route, want string) {
+	f := func(route, want string, others ...string) {
 		t.Helper()
 		p := start(t, fmt.Sprintf("upstreams: {u: {url: %q}}\nroutes: [{name: all, freshness: origin%s}]\n", o.URL, route))
 		o.answers(func(w http.ResponseWriter, r *http.Request, _ int64) bool {
@@ -142,14 +142,32 @@ func TestMustRevalidateIsLeaveToShareByChoiceAlone(t *testing.T) {
 			fmt.Fprint(w, "for ", r.Header.Get("Authorization"))
 			return true
 		})
-		ask(t, "GET", p.URL+"/x", "", "Authorization", "a")
-		(&rig{proc: p}).untilX(t, get("/x", "Authorization: a"), "HIT")
-		if _, body := ask(t, "GET", p.URL+"/x", "", "Authorization", "b"); body != want {
-			t.Errorf("%q: %q", route, body)
+		as := func(who string) (asked, sent []string) {
+			asked, sent = []string{"Authorization", who}, []string{"Authorization: " + who}
+			for _, name := range others {
+				asked, sent = append(asked, name, who), append(sent, name+": "+who)
+			}
+			return asked, sent
+		}
+		asked, sent := as("a")
+		ask(t, "GET", p.URL+"/x", "", asked...)
+		(&rig{proc: p}).untilX(t, get("/x", sent...), "HIT")
+		asked, _ = as("b")
+		if _, body := ask(t, "GET", p.URL+"/x", "", asked...); body != want {
+			t.Errorf("%q, %q: %q", route, others, body)
+		}
+		if _, body := ask(t, "GET", p.URL+"/x", "", "Authorization", "c"); want == "for b" && body != "for c" {
+			t.Errorf("%q, %q: without those, %q", route, others, body)
 		}
 	}
+	const leave = ", share_authorized: true"
 	f("", "for b")
-	f(", share_authorized: true", "for a")
+	f(leave, "for a")
+	for _, other := range []string{"Cookie", "X-Api-Key", "Api-Key", "X-Goog-Api-Key"} {
+		f(leave, "for b", other) // of which that section says nothing
+	}
+	f(leave+", key: {credentials: [Authorization, X-Session]}", "for b", "X-Session")
+	f(leave+", key: {credentials: [Authorization, X-Session]}", "for b", "X-Api-Key")
 }
 
 // What was joined of a large file is not lost to a part that lies apart from it.
