@@ -59,6 +59,7 @@ type call struct {
 
 	cookies []store.Field // of an upstream's confirmation, for this client alone
 	stores  bool          // what the upstream has confirmed is stored anew
+	waited  bool          // it has confirmed it to another request
 	failure int           // the status with which the upstream failed; 0 when it gave none
 
 	forward string // why the request is forwarded, where that is known better than "miss" (RFC 9211, section 2.2)

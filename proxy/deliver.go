@@ -30,7 +30,7 @@ func (c *call) deliver(e *store.Entry, o Outcome) (streaming bool, err error) {
 	if o == Revalidated {
 		status = fasthttp.StatusNotModified
 	}
-	cs := cacheStatus{outcome: o, forward: c.forward, status: status, failed: c.detail == failedUpstream, stored: o == Revalidated && c.stores, hasTTL: true, ttl: e.Lifetime.TTL - age.Truncate(time.Second), detail: cmp.Or(c.detail, e.Source)}
+	cs := cacheStatus{outcome: o, forward: c.forward, status: status, failed: c.detail == failedUpstream, waited: o == Revalidated && c.waited, stored: o == Revalidated && c.stores, hasTTL: true, ttl: e.Lifetime.TTL - age.Truncate(time.Second), detail: cmp.Or(c.detail, e.Source)}
 	if o != Revalidated {
 		c.p.savings.saved(c.route.Name, c.tenant(), e.Usage, e.UpstreamTime)
 	}

@@ -58,6 +58,10 @@ func errorAnswer(err error) *refusal {
 	return &refusal{http.StatusBadGateway, "upstream_broken", errBroken.Error(), false}
 }
 
+// ofUpstream is how the kinds of those errors begin that an upstream is to blame
+// for.
+const ofUpstream = "upstream_"
+
 // statusClientGone is for the log and the metrics: nobody is there to read it.
 const statusClientGone = 499
 

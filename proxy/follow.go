@@ -61,7 +61,7 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 	}
 	if head.confirmed != nil {
 		f.Leave()
-		if c.stores = head.decision.Store; o != Joined {
+		if c.stores, c.waited = head.decision.Store, o == Joined; !c.waited {
 			c.cookies = head.cookies
 		}
 		return c.deliver(head.confirmed, Revalidated)
@@ -140,7 +140,7 @@ func (p *Proxy) sendLive(c *call, f *inFlight, head *answerHead, o Outcome) (str
 	if shared && head.status != http.StatusPartialContent {
 		rep = c.represent(head.fields, "") // what the client cannot decode it gets as it came
 	}
-	cs := cacheStatus{outcome: o, forward: c.forward, status: head.status, stored: head.decision.Store && !head.undecided && o == Miss, detail: c.missDetail(head)}
+	cs := cacheStatus{outcome: o, forward: c.forward, status: head.status, stored: head.decision.Store && !head.undecided && o == Miss && !c.outage, detail: c.missDetail(head)}
 	if shared && c.notModified(head.status, head.fields, &rep, cs, -1) {
 		f.Leave()
 		return false, nil

@@ -19,7 +19,6 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 	case c.route.Shadow:
 		return p.shadow(c, e, state)
 	case c.controls.mode == writeOnly || c.controls.mode == refresh:
-		c.forward = "request"
 		return p.alone(c)
 	case state == policy.Fresh:
 		return c.deliver(e, Hit)
@@ -281,7 +280,10 @@ func (p *Proxy) alone(c *call) (streaming bool, err error) {
 // pass forwards a request that the cache has nothing to do with. It ends with
 // its client.
 func (p *Proxy) pass(c *call, reason string) (streaming bool, err error) {
-	c.detail, c.keyed = reason, false
+	c.detail, c.keyed, c.forward = reason, false, "bypass"
+	if reason == "method" {
+		c.forward = reason
+	}
 	if c.cc.OnlyIfCached {
 		return false, errOnlyIfCached
 	}

@@ -35,7 +35,7 @@ var outcomeTable = [outcomes]struct {
 	Revalidated: {"revalidated", "REVALIDATED", "; fwd=miss"},
 	Joined:      {"joined", "MISS", "; fwd=miss; collapsed"},
 	Miss:        {"miss", "MISS", "; fwd=miss"},
-	Error:       {"error", "MISS", "; fwd=miss"},
+	Error:       {"error", "MISS", ""}, // and fwd where it was forwarded
 }
 
 func (o Outcome) label() string { return outcomeTable[o].name }
@@ -52,6 +52,7 @@ type cacheStatus struct {
 	forward string // why the request was forwarded, where that is known better than the outcome tells
 	status  int    // the upstream's status; 0 when it was not asked
 	failed  bool   // the upstream was asked and failed
+	waited  bool   // it was asked by another request's fetch
 	detail  string
 }
 
@@ -62,6 +63,8 @@ func (s *cacheStatus) append(b []byte) []byte {
 	switch { // what has a word of its own in RFC 9211
 	case s.outcome == Stale && s.failed:
 		said = "; fwd=stale"
+	case s.outcome == Error && s.forward != "":
+		said = "; fwd=miss"
 	case s.detail == "method" && (s.outcome == Pass || s.outcome == Bypass):
 		said, detail = "; fwd=method", ""
 	}
@@ -71,6 +74,9 @@ func (s *cacheStatus) append(b []byte) []byte {
 		said = rest
 	}
 	b = append(b, said...)
+	if s.waited {
+		b = append(b, "; collapsed"...)
+	}
 	if s.status != 0 {
 		b = append(b, "; fwd-status="...)
 		b = strconv.AppendInt(b, int64(s.status), 10)

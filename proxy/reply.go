@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
@@ -145,7 +146,11 @@ func (c *call) refuse(err error) {
 	h.SetContentType("application/json")
 	h.Set("Cache-Control", "no-store")
 	setDate(h, nil, c.start)
-	c.sign(cacheStatus{outcome: Error, detail: r.kind}, "", false)
+	cs := cacheStatus{outcome: Error, detail: r.kind}
+	if strings.HasPrefix(r.kind, ofUpstream) { // what else is refused was not forwarded
+		cs.forward = cmp.Or(c.forward, "miss")
+	}
+	c.sign(cs, "", false)
 	c.ctx.Response.SetBody(errorBody(r, c.id.String()))
 	if r.close || c.upload.unread() {
 		c.ctx.Response.SetConnectionClose()

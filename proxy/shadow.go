@@ -16,7 +16,7 @@ func (p *Proxy) shadow(c *call, e *store.Entry, state policy.State) (streaming b
 	if c.cc.OnlyIfCached {
 		return false, errOnlyIfCached
 	}
-	c.detail = "shadow-miss"
+	c.detail, c.forward = "shadow-miss", "bypass"
 	if state == policy.Fresh {
 		c.detail, c.would = "shadow-hit", e
 	}

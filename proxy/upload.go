@@ -74,9 +74,11 @@ var errEnough = errors.New("no more of the request body is wanted")
 // with its client.
 func (p *Proxy) passUpload(c *call) (streaming bool, err error) {
 	u, outcome := c.upload, Bypass
-	c.detail, c.keyed = u.why, false
+	c.detail, c.keyed, c.forward = u.why, false, "bypass"
 	switch reason := c.route.bypassReason(c.method, &c.cc, c.head.flags); reason {
-	case "uncached-route", "method":
+	case "method":
+		c.detail, c.forward, outcome = reason, reason, Pass
+	case "uncached-route":
 		c.detail, outcome = reason, Pass
 	}
 	if c.cc.OnlyIfCached {
