@@ -102,13 +102,18 @@ func parse(args []string, errs io.Writer) (*options, error) {
 	fs.StringVar(&o.faults, "faults", "all", "all, none, or a list of: "+strings.Join(faultNames(), ", "))
 	fs.DurationVar(&o.every, "every", 3*time.Second, "time between two faults")
 	fs.DurationVar(&o.grace, "grace", 50*time.Millisecond, "time that a purge has to reach the other proxies")
-	fs.DurationVar(&o.disconnected, "disconnected", 2*time.Second, "time that a purge has to reach a proxy that is cut off")
+	fs.DurationVar(&o.disconnected, "disconnected", 0, "time that a purge has to reach a proxy that is cut off; 0: the least that there is")
 	fs.StringVar(&o.dir, "dir", os.TempDir(), "folder for the history of what is found")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
 	if o.seed == 0 {
 		o.seed = rand.Uint64()
+	}
+	if o.disconnected == 0 {
+		if o.disconnected = 2 * time.Second; o.redis == "sentinel" {
+			o.disconnected = 5 * time.Second
+		}
 	}
 	switch {
 	case fs.NArg() > 0:
