@@ -113,7 +113,7 @@ func TestNeedsRestartNamesWhatARunningProxyDoesNotTakeUp(t *testing.T) {
 	f("cache: {ttl: {documents: 1}, enabled: false, key_secret: x}\n")
 	f("routes: [{name: r, namespace: builds}]\n")
 	f("listen: 127.0.0.1:1\nadmin: {token: x}\nlog: {level: debug}\nspool: {memory: 0}\nshutdown_timeout: 1\n", "listen", "admin", "spool", "shutdown_timeout", "log")
-	f("cache: {redis: {url: redis://h}, stores: {s: {url: redis://s}}, memory: {max_bytes: 1}, compression: {level: 9}, encryption: {keys: ["+key1+"]}, uncacheable_ttl: 1, queue: {workers: 1}, shared_fills: {enabled: true}}\n",
+	f("cache: {redis: {url: redis://h}, stores: {s: {url: redis://s}}, memory: {max_bytes: 1}, compression: {level: 9}, encryption: {keys: ["+key1+"]}, uncacheable_ttl: 1, queue: {workers: 1}, shared_fills: {enabled: false}}\n",
 		"cache.redis", "cache.stores", "cache.memory", "cache.compression", "cache.encryption", "cache.uncacheable_ttl", "cache.queue", "cache.shared_fills")
 	f("clients: [{name: c, keys: [\"sha256:" + strings.Repeat("0", 64) + "\"]}]\nprices: {m: {input: 1}}\n")
 	f("currency: EUR\n", "currency")
