@@ -160,7 +160,7 @@ func (w *witnesses) ask(ctx context.Context) error {
 	words, errs := make([]word, len(w.asked)), make([]error, len(w.asked))
 	var asking sync.WaitGroup
 	for i, c := range w.asked {
-		asking.Go(func() { words[i], errs[i] = testimony(ctx, c, w.opts.MasterName) })
+		asking.Go(func() { words[i], errs[i] = w.testimony(ctx, c) })
 	}
 	asking.Wait()
 	last := w.word.Load()
@@ -184,8 +184,8 @@ func (w *witnesses) ask(ctx context.Context) error {
 }
 
 // testimony asks one sentinel.
-func testimony(ctx context.Context, c *goredis.SentinelClient, name string) (word, error) {
-	sent := time.Now()
+func (w *witnesses) testimony(ctx context.Context, c *goredis.SentinelClient) (word, error) {
+	sent, name := time.Now(), w.opts.MasterName
 	addr, err := c.GetMasterAddrByName(ctx, name).Result()
 	switch {
 	case errors.Is(err, goredis.Nil):
@@ -198,6 +198,9 @@ func testimony(ctx context.Context, c *goredis.SentinelClient, name string) (wor
 	others, err := c.Sentinels(ctx, name).Result()
 	if err != nil {
 		return word{}, explain(err)
+	}
+	if len(others) == 0 && len(w.asked) > 1 {
+		return word{}, errors.New("a sentinel knows of no others yet")
 	}
 	ago, ok := mostHeard(others)
 	if !ok {
