@@ -108,8 +108,7 @@ func (s *Server) forget(w http.ResponseWriter, r *http.Request, p *Purge) {
 	}
 	if err := s.opts.Purge(r.Context(), label, p.Soft); err != nil {
 		s.opts.Logger.Warn("purge failed", "label", label, "error", err)
-		writeError(w, http.StatusServiceUnavailable, "jaegis_not_purged",
-			"the purge is not in force everywhere, since the ledger of purges could not be written; ask again until it is: "+err.Error())
+		writeError(w, http.StatusServiceUnavailable, "jaegis_not_purged", notPurged(err))
 		return
 	}
 	s.opts.Logger.Info("purged", "label", label, "soft", p.Soft)
@@ -119,4 +118,14 @@ func (s *Server) forget(w http.ResponseWriter, r *http.Request, p *Purge) {
 		Purged *Purge `json:"purged"`
 		Soft   bool   `json:"soft"`
 	}{p, soft})
+}
+
+// notPurged says how far a purge has come, and what is to be done.
+func notPurged(err error) string {
+	said := "the purge is not in force everywhere, since the ledger of purges could not be written; ask again until it is"
+	if errors.Is(err, store.ErrUnconfirmed) {
+		said = "the purge is in force where processes are connected, but a failover of Redis would undo it; " +
+			"bring a replica back that follows the primary (with a single one, that one), and ask again"
+	}
+	return said + ": " + strings.ReplaceAll(err.Error(), "\n", "; ")
 }

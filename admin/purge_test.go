@@ -3,10 +3,13 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+
+	"jaegis-proxy/store"
 )
 
 // post sends a body and gives the status and the answer.
@@ -76,13 +79,18 @@ func TestAPurgeIsByOneThing(t *testing.T) {
 }
 
 func TestAPurgeThatIsNotInTheLedgerIsNotAcknowledged(t *testing.T) {
-	o := options()
-	o.Purge = func(context.Context, string, bool) error { return errors.New("redis is away") }
-	_, base := start(t, o)
-	resp, answer := post(t, base+"/api/v1/purge", `{"all":true}`)
-	if resp.StatusCode != 503 || errorType(t, resp, answer) != "jaegis_not_purged" || !strings.Contains(answer, "redis is away") {
-		t.Errorf("%d %s", resp.StatusCode, answer)
+	f := func(err error, want string) {
+		t.Helper()
+		o := options()
+		o.Purge = func(context.Context, string, bool) error { return err }
+		_, base := start(t, o)
+		resp, answer := post(t, base+"/api/v1/purge", `{"all":true}`)
+		if resp.StatusCode != 503 || errorType(t, resp, answer) != "jaegis_not_purged" || !strings.Contains(answer, want) {
+			t.Errorf("%d %s", resp.StatusCode, answer)
+		}
 	}
+	f(errors.Join(errors.New("redis is away"), errors.New("redis-x too")), "ask again until it is: redis is away; redis-x too")
+	f(fmt.Errorf("redis: %w", store.ErrUnconfirmed), "in force where processes are connected, but a failover of Redis would undo it; bring a replica back")
 }
 
 func TestPurgesNeedTheToken(t *testing.T) {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -203,6 +204,20 @@ func (l *Ledger) search(key cachekey.Key, e *Entry) (verdict Judgement, since Se
 // does not have the purge: other processes will not know of it.
 var ErrNotPurged = errors.New("the purge could not be written to the ledger")
 
+// ErrUnconfirmed is what Purge returns, wrapped, when the journal has the purge,
+// so that it holds for all who are connected, but may lose it again. It counts as
+// ErrNotPurged too.
+var ErrUnconfirmed error = unconfirmed{}
+
+type unconfirmed struct{}
+
+func (unconfirmed) Error() string {
+	return "the primary has the purge, but no replica said in time that it has it too, and a failover could undo it: see to the replicas, and purge again"
+}
+
+// Is says what else it counts as.
+func (unconfirmed) Is(target error) bool { return target == ErrNotPurged }
+
 // Purge makes everything that has the label untrue that was asked for until
 // now, or stale when it is soft. It returns once the journal has it; then it
 // holds in this process.
@@ -222,7 +237,10 @@ func (l *Ledger) Purge(ctx context.Context, label string, soft bool) error {
 	}
 	r, err := l.o.Journal.Append(ctx, Record{Epoch: newEpoch(), Label: label, Soft: soft})
 	if err != nil {
-		return errors.Join(ErrNotPurged, err)
+		if !errors.Is(err, ErrUnconfirmed) {
+			err = fmt.Errorf("%w: %w", ErrNotPurged, err)
+		}
+		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

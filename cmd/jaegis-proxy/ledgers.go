@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -108,11 +109,34 @@ func (l *ledgers) purge(ctx context.Context, label string, soft bool) error {
 	errs := make(chan error)
 	all := l.about(label)
 	for _, ledger := range all {
-		go func() { errs <- ledger.Purge(ctx, label, soft) }()
+		go func() {
+			err := ledger.Purge(ctx, label, soft)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", l.nameOf(ledger), err)
+			}
+			errs <- err
+		}()
 	}
-	var err error
+	var failed []error
+	unwritten := false
 	for range all {
-		err = errors.Join(err, <-errs)
+		if err := <-errs; err != nil {
+			failed = append(failed, err)
+			unwritten = unwritten || !errors.Is(err, store.ErrUnconfirmed)
+		}
 	}
-	return err
+	if unwritten { // that others were not confirmed says too little then
+		return errors.New(errors.Join(failed...).Error())
+	}
+	return errors.Join(failed...)
+}
+
+// nameOf gives the name of the store that has the ledger.
+func (l *ledgers) nameOf(ledger *store.Ledger) string {
+	for namespace, named := range l.named {
+		if named == ledger {
+			return namedPrefix + namespace
+		}
+	}
+	return "redis"
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"jaegis-proxy/store"
 )
 
 const (
@@ -23,9 +25,6 @@ const (
 	purgeAgain = 100 * time.Millisecond
 )
 
-// errUnconfirmed says that a failover could undo a purge.
-var errUnconfirmed = errors.New("the primary has the purge, but no replica said in time that it has it too, and a failover could undo it: see to the replicas, and purge again")
-
 // appendPurge has the ledger's server run the script for a purge. Where another
 // server may take its place, that is done only once a replica has the purge too,
 // and tried again for as long as ctx says: while there is no primary there will
@@ -34,7 +33,7 @@ func (s *Store) appendPurge(ctx context.Context, argv []any) ([]string, error) {
 	var unconfirmed error // says more than the timeout that may follow it
 	for {
 		reply, err := s.tryPurge(ctx, argv)
-		if errors.Is(err, errUnconfirmed) {
+		if errors.Is(err, store.ErrUnconfirmed) {
 			unconfirmed = err
 		}
 		if err == nil || s.opts.Mode == Single || !passes(err) {
@@ -72,7 +71,7 @@ func (s *Store) tryPurge(ctx context.Context, argv []any) ([]string, error) {
 	case reply.Err() != nil:
 		return nil, reply.Err()
 	case replicas.Err() != nil:
-		return nil, fmt.Errorf("%w (%w)", errUnconfirmed, replicas.Err())
+		return nil, fmt.Errorf("%w (%w)", store.ErrUnconfirmed, replicas.Err())
 	case replicas.Val() == 0:
 		if err := s.standsAlone(ctx, sh.primary); err != nil {
 			s.alone.Store(false)
@@ -96,9 +95,9 @@ func (s *Store) standsAlone(ctx context.Context, n *node) error {
 	}
 	switch yes, err := has(ctx); {
 	case err != nil:
-		return fmt.Errorf("%w (whether there are any could not be told: %w)", errUnconfirmed, err)
+		return fmt.Errorf("%w (whether there are any could not be told: %w)", store.ErrUnconfirmed, err)
 	case yes:
-		return errUnconfirmed
+		return store.ErrUnconfirmed
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func TestPurgeIsAcknowledgedOnceAReplicaHasIt(t *testing.T) {
 				}
 			}
 			err := n.Purge(t.Context(), "tag:a", false)
-			if !errors.Is(err, store.ErrNotPurged) || !strings.Contains(err.Error(), "no replica said in time that it has it too") {
+			if !errors.Is(err, store.ErrNotPurged) || !errors.Is(err, store.ErrUnconfirmed) || !strings.Contains(err.Error(), "no replica said in time that it has it too") {
 				t.Errorf("without replicas that answer: %v", err)
 			}
 			for _, r := range replicas {
