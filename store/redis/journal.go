@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -206,7 +207,8 @@ func (s *Store) followJournal(ctx context.Context, from goredis.UniversalClient,
 	})
 	record := pipe.XRangeN(ctx, recordsName, records, records, 1)
 	deletion := pipe.XRangeN(ctx, deletionsName, deletions, deletions, 1)
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, goredis.Nil) {
+	_, _ = pipe.Exec(ctx) // its error is the first one, which may be that there is no news
+	if err := cmp.Or(unlessNil(news.Err()), record.Err(), deletion.Err()); err != nil {
 		return b, err
 	}
 	b.To = after

@@ -271,3 +271,30 @@ func commands(t *testing.T, raw *goredis.Client) (n int) {
 	}
 	return n
 }
+
+// That nobody could say whether the position is still there does not mean that
+// it is gone.
+func TestAnUnansweredQuestionMakesNothingCold(t *testing.T) {
+	server := storetest.StartRedis(t)
+	raw := rawClient(t, server)
+	a := startMember(t, server, time.Hour).following(t)
+	old := a.fetched()
+	allow := func(rule string) {
+		t.Helper()
+		if err := raw.Do(t.Context(), "acl", "setuser", "default", rule).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asOf := func() time.Time { at, _ := a.Following(); return at }
+	allow("-xrange")
+	time.Sleep(2 * time.Second) // several readings that cannot tell
+	if stopped := asOf(); time.Since(stopped) < time.Second {
+		t.Errorf("it is followed as of %v ago", time.Since(stopped))
+	}
+	allow("+xrange")
+	began := time.Now()
+	until(t, "following again", func() bool { return asOf().After(began) })
+	if a.judge(old) != store.Good {
+		t.Error("the ledger began anew")
+	}
+}
