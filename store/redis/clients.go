@@ -44,6 +44,10 @@ type purpose struct {
 	// replicas has the client speak to replicas, and to the primary where there
 	// are none. Not for a whole cluster.
 	replicas bool
+
+	// singly has the commands of a pipeline go out one after the other, where the
+	// client is of a whole cluster: see oneByOne.
+	singly bool
 }
 
 // client makes a client: for one server, for the primary of the sentinels,
@@ -70,7 +74,11 @@ func (o *Options) client(p purpose) (goredis.UniversalClient, error) {
 		// A node that is dead never says who has its slots now: only asking the
 		// others tells.
 		cluster.ClusterStateReloadInterval = time.Second
-		return goredis.NewClusterClient(cluster), nil
+		client := goredis.NewClusterClient(cluster)
+		if p.singly {
+			client.AddHook(oneByOne{client})
+		}
+		return client, nil
 	}
 	return goredis.NewClient(common.Simple()), nil
 }
@@ -197,4 +205,25 @@ func (unknownPrimary) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook 
 
 func (unknownPrimary) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
 	return next
+}
+
+// oneByOne makes single calls of a pipeline to a cluster. The library sends a
+// command of one twice, at the same time, when the first command is to be tried
+// again and that one is to go elsewhere, as happens while a slot moves: both
+// replies are then read into the one result.
+type oneByOne struct{ client *goredis.ClusterClient }
+
+func (oneByOne) DialHook(next goredis.DialHook) goredis.DialHook { return next }
+
+func (oneByOne) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook { return next }
+
+func (o oneByOne) ProcessPipelineHook(goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []goredis.Cmder) (first error) {
+		for _, cmd := range cmds {
+			if err := o.client.Process(ctx, cmd); err != nil && first == nil {
+				first = err
+			}
+		}
+		return first
+	}
 }

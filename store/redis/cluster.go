@@ -77,7 +77,7 @@ type slots struct {
 }
 
 func openCluster(o *Options, e endpoint, opens *atomic.Int64) (*cluster, error) {
-	follow, err := o.client(purpose{conns: followers, turn: o.Budget / 2})
+	follow, err := o.client(purpose{conns: followers, turn: o.Budget / 2, singly: true})
 	if err != nil {
 		return nil, err
 	}

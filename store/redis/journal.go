@@ -36,7 +36,7 @@ const (
 )
 
 // journalPurpose is what those who follow it are for.
-var journalPurpose = purpose{conns: journalConns, reply: 2 * blockTime, eager: true}
+var journalPurpose = purpose{conns: journalConns, reply: 2 * blockTime, singly: true, eager: true}
 
 // appendRecord adds a record to the ledger. Every record has the epoch, so that
 // the oldest ones can be dropped; the one that a purge gets is that of the newest.
