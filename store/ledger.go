@@ -212,7 +212,7 @@ var ErrUnconfirmed error = unconfirmed{}
 type unconfirmed struct{}
 
 func (unconfirmed) Error() string {
-	return "the primary has the purge, but no replica said in time that it has it too, and a failover could undo it: see to the replicas, and purge again"
+	return "the primary has the purge, but it is not confirmed that a failover would not undo it: see to the replicas and sentinels, and purge again"
 }
 
 // Is says what else it counts as.

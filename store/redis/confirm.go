@@ -36,7 +36,7 @@ func (s *Store) appendPurge(ctx context.Context, argv []any) ([]string, error) {
 		if errors.Is(err, store.ErrUnconfirmed) {
 			unconfirmed = err
 		}
-		if err == nil || s.opts.Mode == Single || !passes(err) {
+		if err == nil || s.opts.Mode == Single || !passes(err) || errors.Is(err, errNoWord) {
 			return reply, err
 		}
 		s.servers.changed()
@@ -83,6 +83,9 @@ func (s *Store) tryPurge(ctx context.Context, argv []any) ([]string, error) {
 	default:
 		s.alone.Store(false)
 	}
+	if err := s.witnesses.doubt(ctx); err != nil { // it may have been written where nobody will find it
+		return nil, fmt.Errorf("%w (%w)", store.ErrUnconfirmed, err)
+	}
 	return reply.StringSlice()
 }
 
@@ -97,10 +100,12 @@ func (s *Store) standsAlone(ctx context.Context, n *node) error {
 	case err != nil:
 		return fmt.Errorf("%w (whether there are any could not be told: %w)", store.ErrUnconfirmed, err)
 	case yes:
-		return store.ErrUnconfirmed
+		return errNoReplica
 	}
 	return nil
 }
+
+var errNoReplica = fmt.Errorf("%w (no replica said in time that it has it too)", store.ErrUnconfirmed)
 
 // hasReplicas asks the cluster who is the node's replica.
 func (n *node) hasReplicas(ctx context.Context) (bool, error) {

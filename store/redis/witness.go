@@ -21,9 +21,9 @@ const (
 	witnessEvery = time.Second
 	witnessHaste = 200 * time.Millisecond
 
-	// doubtAfter is how old their word gets before the log hears of it: they say
-	// hello to each other every two seconds.
-	doubtAfter = 5 * time.Second
+	// doubtAfter is how old their word gets before it is told that there is none:
+	// they say hello to each other every two seconds.
+	doubtAfter = 10 * time.Second
 )
 
 // witnesses are the sentinels, who say which server has the ledger.
@@ -91,7 +91,7 @@ func (w *witnesses) follower(ctx context.Context) (goredis.UniversalClient, stri
 	select {
 	case <-w.known:
 	case <-ctx.Done():
-		return nil, "", fmt.Errorf("no sentinel that hears from most of the others says who the primary is: %w", ctx.Err())
+		return nil, "", fmt.Errorf("%w: %w", errNoWord, ctx.Err())
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -115,6 +115,25 @@ func (w *witnesses) asOf(at string) time.Time {
 	return time.Unix(0, 0) // not any more
 }
 
+// doubt says why it is not known whether the primary still is one; nothing
+// without witnesses. At the very start it waits for their first word.
+func (w *witnesses) doubt(ctx context.Context) error {
+	if w == nil {
+		return nil
+	}
+	select {
+	case <-w.known:
+	case <-ctx.Done():
+		return errNoWord
+	}
+	if time.Since(w.word.Load().asOf) > doubtAfter {
+		return errNoWord
+	}
+	return nil
+}
+
+var errNoWord = errors.New("no sentinel that hears from most of the others says who the primary is")
+
 // changed says that it may be another one by now.
 func (w *witnesses) changed() {
 	select {
@@ -134,7 +153,7 @@ func (w *witnesses) run(ctx context.Context) {
 		}
 		if doubt := time.Since(since) > doubtAfter; doubt != doubted && ctx.Err() == nil {
 			if doubted = doubt; doubt {
-				w.opts.Logger.Warn("no sentinel that hears from most of the others says who the primary is", slog.Time("since", since), slog.Any("error", err))
+				w.opts.Logger.Warn(errNoWord.Error(), slog.Time("since", since), slog.Any("error", err))
 			} else {
 				w.opts.Logger.Info("the sentinels say again who the primary is")
 			}

@@ -1,6 +1,8 @@
 package redis_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,4 +84,34 @@ func primaryOf(t *testing.T, sentinel *storetest.Server, name string) string {
 		t.Fatal(addr, err)
 	}
 	return addr[0] + ":" + addr[1]
+}
+
+// Where a replica has a purge, and nobody says that the primary is one still, it
+// may have been written where it will be lost.
+func TestNoPurgeIsAcknowledgedWithoutTheSentinels(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	sentinel := storetest.StartSentinel(t, storetest.SentinelOptions{})
+	n := startMemberOn(t, sentinelOptions(sentinel), time.Minute).following(t)
+	if err := n.Purge(t.Context(), "tag:a", false); err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range sentinel.Sentinels[:2] {
+		if err := one.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	storetest.Eventually(t, 30*time.Second, "a purge that is not acknowledged", func() bool {
+		err = n.Purge(t.Context(), "tag:b", false)
+		return err != nil
+	})
+	if !errors.Is(err, store.ErrUnconfirmed) || !strings.Contains(err.Error(), "no sentinel that hears from most of the others") {
+		t.Error(err)
+	}
+	for _, one := range sentinel.Sentinels[:2] {
+		if err := one.Restart(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	storetest.Eventually(t, 30*time.Second, "purges", func() bool { return n.Purge(t.Context(), "tag:c", false) == nil })
 }
