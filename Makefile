@@ -12,11 +12,11 @@
 SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build test tools programs format vet staticcheck errorlint unit bench uploads faults soak fuzz docker clean
+.PHONY: build test tools programs services format vet staticcheck errorlint unit bench uploads faults soak fuzz docker clean
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ERRORLINT   := github.com/polyfloyd/go-errorlint@v1.8.0
-NPM         := $(addprefix cmd/jaegis-proxy/testdata/,cachetests sdk)
+NPM         := $(addprefix cmd/jaegis-proxy/testdata/,cachetests sdk services)
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
@@ -34,9 +34,9 @@ build:
 # The cheap checks come first. The last lines are go test's own.
 test: tools format vet staticcheck errorlint unit
 
-# The public HTTP cache tests and the AI SDKs are packages of npm, which lock
-# files pin.
-tools: programs
+# The public HTTP cache tests, the AI SDKs and jsreport are packages of npm,
+# which lock files pin.
+tools: programs services
 	@for dir in $(NPM); do \
 		[ $$dir/node_modules/.package-lock.json -nt $$dir/package-lock.json ] || \
 			( cd $$dir && npm ci --ignore-scripts --no-audit --no-fund ); \
@@ -60,6 +60,22 @@ programs:
 	fi; \
 	apt-get update -q; \
 	DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends $$need
+
+# The document services that Debian has: some 30 seconds, 100 MB to fetch.
+# Where they cannot be installed their tests are skipped; in CI they must be.
+services:
+	@need=""; \
+	command -v soffice >/dev/null || need="$$need libreoffice-writer-nogui"; \
+	command -v apertium-apy >/dev/null || need="$$need apertium-apy"; \
+	[ -e /usr/share/apertium/modes/eng-spa.mode ] || need="$$need apertium-eng-spa"; \
+	for program in file zip unzip; do command -v $$program >/dev/null || need="$$need $$program"; done; \
+	[ -n "$$need" ] || exit 0; \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -q; \
+		DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends $$need && exit 0; \
+	fi; \
+	echo "The tests of document services are skipped for want of Debian's packages:$$need" >&2; \
+	[ -z "$${CI:-}" ]
 
 format:
 	@bad="$$(gofmt -l .)"; [ -z "$$bad" ] || { echo "not gofmt'ed:"; echo "$$bad"; exit 1; } >&2

@@ -22,16 +22,18 @@ routes:
   - {name: unnamed, match: {path: /unnamed/*}, ttl: 1h, key: {multipart: {ignore: [filename], ignore_fields: [to]}}}
 `
 
-// An uploader sends a form of a field and a file, as one kind of client does,
-// and says what came: the status, X-Cache, and the SHA-256 of the body.
+// form is what is uploaded: a field "to", and a file by this name and of this
+// type.
+type form struct{ url, to, path, name, kind string }
+
+// An uploader sends a form as one kind of client does, and says what came: the
+// status, X-Cache, and the SHA-256 of the body.
 type uploader struct {
 	name   string
-	upload func(t *testing.T, url, path, name string) (string, error)
+	upload func(t *testing.T, f form) (string, error)
 }
 
-const textPlain = "text/plain"
-
-// uploaders are the clients that this machine has.
+// uploaders are the clients that this machine has. The first two always are.
 func uploaders(t *testing.T) []uploader {
 	t.Helper()
 	all := []uploader{{"curl", uploadByCurl}, {"node", uploadByNode}, {"go", uploadByGo}}
@@ -50,11 +52,15 @@ func output(name string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-func uploadByCurl(t *testing.T, url, path, name string) (string, error) {
+func uploadByCurl(t *testing.T, f form) (string, error) {
+	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(f.name)
+	return curl(t, "--form-string", "to="+f.to, "-F", fmt.Sprintf(`file=@"%s";filename="%s";type=%s`, f.path, quoted, f.kind), f.url)
+}
+
+// curl runs it, and gives what an uploader says.
+func curl(t *testing.T, args ...string) (string, error) {
 	out := filepath.Join(t.TempDir(), "out")
-	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name)
-	said, err := output("curl", "-sS", "-o", out, "-w", "%{http_code} %header{x-cache}",
-		"--form-string", "to=pdf", "-F", fmt.Sprintf(`file=@"%s";filename="%s";type=%s`, path, quoted, textPlain), url)
+	said, err := output("curl", append([]string{"-sS", "-o", out, "-w", "%{http_code} %header{x-cache}"}, args...)...)
 	if err != nil {
 		return "", err
 	}
@@ -62,43 +68,58 @@ func uploadByCurl(t *testing.T, url, path, name string) (string, error) {
 	return fmt.Sprintf("%s %x", said, sha256.Sum256(body)), err
 }
 
-func uploadByNode(t *testing.T, url, path, name string) (string, error) {
-	return output("node", "testdata/upload.mjs", url, path, name, textPlain)
+func uploadByNode(_ *testing.T, f form) (string, error) {
+	return output("node", "testdata/upload.mjs", f.url, f.to, f.path, f.name, f.kind)
 }
 
-func uploadByRequests(t *testing.T, url, path, name string) (string, error) {
-	return output("python3", "testdata/upload.py", url, path, name, textPlain)
+func uploadByRequests(_ *testing.T, f form) (string, error) {
+	return output("python3", "testdata/upload.py", f.url, f.to, f.path, f.name, f.kind)
 }
 
-func uploadByGo(t *testing.T, url, path, name string) (string, error) {
-	file, err := os.ReadFile(path)
+func uploadByGo(t *testing.T, f form) (string, error) {
+	resp, body, err := postForm(f)
 	if err != nil {
 		return "", err
 	}
-	var form bytes.Buffer
-	w := multipart.NewWriter(&form)
-	_ = w.WriteField("to", "pdf")
+	return fmt.Sprintf("%d %s %x", resp.StatusCode, resp.Header.Get("X-Cache"), sha256.Sum256(body)), nil
+}
+
+// postForm sends a form and gives the whole answer.
+func postForm(f form) (resp *http.Response, body []byte, err error) {
+	file, err := os.ReadFile(f.path)
+	if err != nil {
+		return nil, nil, err
+	}
+	var sent bytes.Buffer
+	w := multipart.NewWriter(&sent)
+	_ = w.WriteField("to", f.to)
 	part, _ := w.CreatePart(textproto.MIMEHeader{
-		"Content-Disposition": {multipart.FileContentDisposition("file", name)}, "Content-Type": {textPlain},
+		"Content-Disposition": {multipart.FileContentDisposition("file", f.name)}, "Content-Type": {f.kind},
 	})
 	_, _ = part.Write(file)
 	_ = w.Close()
-	resp, err := http.Post(url, w.FormDataContentType(), &form)
+	resp, err = http.Post(f.url, w.FormDataContentType(), &sent)
 	if err != nil {
-		return "", err
+		return nil, nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	return fmt.Sprintf("%d %s %x", resp.StatusCode, resp.Header.Get("X-Cache"), sha256.Sum256(body)), err
+	body, err = io.ReadAll(resp.Body)
+	return resp, body, err
 }
 
 // sent uploads and takes the answer apart.
-func (u *uploader) sent(t *testing.T, url, path, name string) (x, sum string) {
+func (u *uploader) sent(t *testing.T, f form) (x, sum string) {
 	t.Helper()
-	said, err := u.upload(t, url, path, name)
+	said, err := u.upload(t, f)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return u.told(t, said)
+}
+
+// told takes apart what an uploader says of a good answer.
+func (u *uploader) told(t *testing.T, said string) (x, sum string) {
+	t.Helper()
 	words := strings.Fields(said)
 	if len(words) != 3 || words[0] != "200" {
 		t.Fatalf("%s: %q", u.name, said)
@@ -130,7 +151,7 @@ func TestClientsThatUploadTheSameFileAgainGetHits(t *testing.T) {
 		t.Run(u.name, func(t *testing.T) {
 			f := func(path, file, name, want, sum string) string {
 				t.Helper()
-				x, got := u.sent(t, r.URL+path+u.name, file, name)
+				x, got := u.sent(t, form{r.URL + path + u.name, "pdf", file, name, "text/plain"})
 				if x != want || sum != "" && got != sum {
 					t.Errorf("%s as %s: %s, digest %s, want %s and %s", path, name, x, got, want, sum)
 				}
@@ -159,7 +180,7 @@ func TestClientsOfOtherKindsShareAnUpload(t *testing.T) {
 	for path, name := range map[string]string{"/c/plain": "a.txt", "/c/other": "naïve file (1).txt"} {
 		sums := map[string]bool{}
 		for i, u := range uploaders(t) {
-			x, sum := u.sent(t, r.URL+path, one, name)
+			x, sum := u.sent(t, form{r.URL + path, "pdf", one, name, "text/plain"})
 			if sums[sum] = true; i > 0 && x != "HIT" {
 				t.Errorf("%s, %q: %s", u.name, name, x)
 			}

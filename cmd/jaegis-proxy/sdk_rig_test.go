@@ -178,25 +178,43 @@ func (s *nodeSDK) run(t *testing.T, base, scenario string) []string {
 func startProvider(t *testing.T) *url.URL {
 	t.Helper()
 	_, out := startNode(t, "provider.mjs")
+	return printedURL(t, out)
+}
+
+// printedURL is that of a server of which the port is the first line that it
+// prints.
+func printedURL(t *testing.T, out io.Reader) *url.URL {
+	t.Helper()
 	port, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		t.Fatalf("provider.mjs printed no port: %v", err)
+		t.Fatalf("the server printed no port: %v", err)
 	}
 	return &url.URL{Scheme: "http", Host: "127.0.0.1:" + strings.TrimSpace(port)}
 }
 
-// startNode starts a script of testdata/sdk. It must end by itself when its
-// input does, at the end of the test; if it hangs before, it is killed.
+// startNode starts a script of testdata/sdk.
 func startNode(t *testing.T, args ...string) (io.WriteCloser, io.Reader) {
 	t.Helper()
-	dir := filepath.Join("testdata", "sdk")
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", "openai")); err != nil {
+	needPackage(t, "sdk", "openai")
+	env := slices.DeleteFunc(os.Environ(), regexp.MustCompile(`^(OPENAI|ANTHROPIC|GOOGLE|AI)_`).MatchString) // the SDKs read it
+	return startScript(t, "sdk", append(env, "AI_SDK_LOG_WARNINGS=false", "NODE_NO_WARNINGS=1"), "node", args...)
+}
+
+// needPackage wants a package of npm in a folder of testdata.
+func needPackage(t *testing.T, folder, name string) {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join("testdata", folder, "node_modules", name)); err != nil {
 		t.Fatalf("%v: `make tools` installs it", err)
 	}
-	cmd := exec.Command("node", args...)
-	cmd.Dir = dir
-	cmd.Env = slices.DeleteFunc(os.Environ(), regexp.MustCompile(`^(OPENAI|ANTHROPIC|GOOGLE|AI)_`).MatchString) // the SDKs read it
-	cmd.Env = append(cmd.Env, "AI_SDK_LOG_WARNINGS=false", "NODE_NO_WARNINGS=1")
+}
+
+// startScript starts a program in a folder of testdata. It must end by itself
+// when its input does, at the end of the test; if it hangs before, it is killed.
+func startScript(t *testing.T, folder string, env []string, program string, args ...string) (io.WriteCloser, io.Reader) {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	cmd.Dir = filepath.Join("testdata", folder)
+	cmd.Env = env
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	in, err := cmd.StdinPipe()

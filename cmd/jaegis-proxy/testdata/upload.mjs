@@ -1,11 +1,11 @@
 // Uploads a form as a browser or Node.js would, and prints what came back.
-// Arguments: URL, file, its name, its type.
+// Arguments: URL, the field "to", file, its name, its type.
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 
-const [url, path, name, type] = process.argv.slice(2)
+const [url, to, path, name, type] = process.argv.slice(2)
 const form = new FormData()
-form.set('to', 'pdf')
+form.set('to', to)
 form.set('file', new File([readFileSync(path)], name, { type }))
 const response = await fetch(url, { method: 'POST', body: form })
 const body = Buffer.from(await response.arrayBuffer())
