@@ -8,6 +8,7 @@ import (
 // line that it was parsed from and into its own buffer.
 type mediaType struct {
 	known   bool    // false: nothing is known of it, the line itself must count
+	line    []byte  // as it came
 	essence []byte  // "type/subtype" in lower case
 	params  []param // in the order in which they came
 }
@@ -23,7 +24,7 @@ type param struct {
 // it does not accept is keyed byte for byte, so that nothing that an upstream
 // may read in another way is ever left out of a key.
 func (m *mediaType) parse(line []byte) {
-	m.known, m.essence, m.params = false, m.essence[:0], m.params[:0]
+	m.known, m.line, m.essence, m.params = false, line, m.essence[:0], m.params[:0]
 	essence, rest, _ := bytes.Cut(line, []byte{';'})
 	essence = trimOWS(essence)
 	kind, subtype, _ := bytes.Cut(essence, []byte{'/'})
@@ -89,23 +90,41 @@ func isValueByte(c byte) bool {
 }
 
 // boundary gives the boundary of a multipart type, and false unless there is
-// exactly one and it is as RFC 2046, section 5.1.1, has it.
+// exactly one, it is as RFC 2046, section 5.1.1, has it, and the type is
+// written as clients write it: what is not, some programs take for no form.
 func (m *mediaType) boundary() ([]byte, bool) {
 	var found *param
 	for i := range m.params {
 		p := &m.params[i]
 		switch {
 		case !p.isBoundary():
-		case found != nil || len(p.name) != len("boundary"): // also the forms of RFC 2231: boundary*=, boundary*0=
+		case found != nil || string(p.name) != "boundary": // also the forms of RFC 2231: boundary*=, boundary*0=
 			return nil, false
 		default:
 			found = p
 		}
 	}
-	if found == nil || !isBoundary(found.value) {
+	if found == nil || !isBoundary(found.value) || !m.isTidy() {
+		return nil, false
+	}
+	quoted := bytes.IndexByte(found.raw, '"') >= 0
+	if !quoted && bytes.ContainsAny(found.value, "'/:=?()") { // what needs quotes, or is a comment or a charset to some
 		return nil, false
 	}
 	return found.value, true
+}
+
+// isTidy tells whether the type is in lower case, with at most a space behind
+// each ";" and no other white space.
+func (m *mediaType) isTidy() bool {
+	rest, ok := bytes.CutPrefix(m.line, m.essence)
+	for _, p := range m.params {
+		if !ok || len(rest) == 0 || rest[0] != ';' {
+			return false
+		}
+		rest, ok = bytes.CutPrefix(bytes.TrimPrefix(rest[1:], []byte{' '}), p.raw)
+	}
+	return ok && len(rest) == 0
 }
 
 func (p *param) isBoundary() bool {

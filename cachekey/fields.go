@@ -10,7 +10,7 @@ import (
 // format names the way keys are made. It is the first thing hashed: whoever
 // changes which bytes are hashed for some request must change it, or old
 // entries would be found under keys that now mean something else.
-const format = "jaegis-key-2"
+const format = "jaegis-key-3"
 
 // tag says what a field is. The numbers are hashed and so part of the format:
 // they are never given another meaning.

@@ -26,6 +26,8 @@ func fuzzRules(t testing.TB) []*Rule {
 		prepare(t, Rule{Multipart: Multipart{Ignore: []string{IgnoreFilename}, IgnoreFields: []string{"a", "f"}}}),
 		prepare(t, Rule{Multipart: Multipart{Ignore: []string{IgnoreContentType, IgnoreFilename}}}),
 		prepare(t, Rule{Multipart: Multipart{Exact: true}}),
+		prepare(t, Rule{Multipart: Multipart{Extended: true}}),
+		prepare(t, Rule{Multipart: Multipart{Extended: true, Ignore: []string{IgnoreFilename}}}),
 	}
 }
 
@@ -251,7 +253,7 @@ func FuzzMultipart(f *testing.F) {
 			p2, _ := mw.CreateFormField("two")
 			p2.Write(two)
 			mw.Close()
-			return post(b.String(), "Content-Type: "+mw.FormDataContentType()), strings.Count(b.String(), "--"+boundary) == 3
+			return post(b.String(), `Content-Type: multipart/form-data; boundary="`+boundary+`"`), strings.Count(b.String(), "--"+boundary) == 3
 		}
 		first, ok := write(boundary, one)
 		second, ok2 := write("another-boundary", one)

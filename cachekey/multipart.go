@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+	"strings"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 //
 // It accepts only bodies in which programs can have no two opinions on what is
 // a delimiter: no preamble, the delimiter's text nowhere but in delimiters,
-// these followed by CRLF or "--" at once, after the last one only white space.
+// these followed by CRLF or "--" at once, after the last one CRLF or nothing.
 //
 //	place      is left when there is    for
 //	opening    a delimiter              delimited
@@ -85,7 +86,7 @@ func (s *splitter) Write(p []byte) (int, error) {
 // where the body is not as described.
 func (s *splitter) end() (digest [sha256.Size]byte, ok bool) {
 	s.advance(true)
-	if s.place != closed {
+	if s.place != closed || len(s.ahead) == 1 {
 		return digest, false
 	}
 	return [sha256.Size]byte(s.whole.Sum(nil)), true
@@ -104,10 +105,10 @@ func (s *splitter) advance(eof bool) {
 		case within:
 			more = s.bytes()
 		case closed:
-			if len(bytes.Trim(s.ahead, " \t\r\n")) > 0 {
+			if !strings.HasPrefix("\r\n", string(s.ahead[:min(len(s.ahead), 3)])) {
 				s.place = lost
 			}
-			s.ahead, more = nil, false
+			more = false
 		case lost:
 			more = false
 		}

@@ -12,12 +12,39 @@ func TestBoundarySaysNothing(t *testing.T) {
 	same(t, Rule{},
 		formData("aaa", filePart, big, "X: y\r\n\r\n"),
 		formData("----WebKitFormBoundary7MA4YWxkTrZu0gW", filePart, big, "X: y\r\n\r\n"),
-		formData("----=_Part_1.2", filePart, big, "X: y\r\n\r\n"),
+		formData("+_Part-1.2", filePart, big, "X: y\r\n\r\n"),
 	)
 	w := formData("b", filePart)
-	quoted := post(w.body, `Content-Type: Multipart/Form-Data; BOUNDARY="b"`)
+	quoted := post(w.body, `Content-Type: multipart/form-data;boundary="b"`)
 	same(t, Rule{}, w, quoted)
 	same(t, Rule{}, w, post(strings.TrimSuffix(w.body, "\r\n"), w.header[0][0]+": "+w.header[0][1]))
+	const odd = "----=_Part_1.2:(a'b)/c?,"
+	same(t, Rule{}, w, post(strings.ReplaceAll(w.body, "--b", "--"+odd), `Content-Type: multipart/form-data; boundary="`+odd+`"`))
+}
+
+// Some programs find no form, or no parts, where a type is written as no
+// client writes it, and answer all the same.
+func TestAMultipartTypeThatSomeDoNotTakeForOneIsApart(t *testing.T) {
+	body := formData("b", filePart).body
+	differ(t, Rule{},
+		post(body, "Content-Type: multipart/form-data; boundary=b"),
+		post(body, "Content-Type: Multipart/Form-Data; boundary=b"),
+		post(body, "Content-Type: multipart/form-data; Boundary=b"),
+		post(body, "Content-Type: multipart/form-data ; boundary=b"),
+		post(body, "Content-Type: multipart/form-data;  boundary=b"),
+		post(body, "Content-Type: multipart/form-data;\tboundary=b"),
+		post(body, "Content-Type: multipart/form-data; boundary=b;"),
+		post(body, "Content-Type: multipart/form-data;; boundary=b"),
+		post(body, "Content-Type: multipart/form-data; boundary=b "),
+	)
+	for _, odd := range []string{"=b", "a'b", "a/b", "a:b", "a?b", "a(b)c"} {
+		w := post(strings.ReplaceAll(body, "--b", "--"+odd), "Content-Type: multipart/form-data; boundary="+odd)
+		if got := kindOf(t, prepare(t, Rule{}), w); got != "raw" {
+			t.Errorf("%s without quotes: %s", odd, got)
+		}
+		w.header[0][1] = `multipart/form-data; boundary="` + odd + `"`
+		same(t, Rule{}, w, formData("b", filePart))
+	}
 }
 
 func TestEverythingThatAPartSaysCounts(t *testing.T) {
@@ -81,6 +108,10 @@ func TestMultipartOfDoubtfulShapeIsHashedAsItIs(t *testing.T) {
 	f(b, "--b\r\n\r\nx\r\n--b\r\n")
 	f(b, "--b\r\n\r\nx")
 	f(b, "--b\r\n\r\nx\r\n--b--epilogue")
+	f(b, "--b\r\n\r\nx\r\n--b-- \r\n")
+	f(b, "--b\r\n\r\nx\r\n--b--\n")
+	f(b, "--b\r\n\r\nx\r\n--b--\r")
+	f(b, "--b\r\n\r\nx\r\n--b--\r\n\r\n")
 	f(b, "--b\r\n\r\nx\r\n--b--\r\nepilogue")
 	f(b, "--b\r\n\r\nx\r\n--b--\r\n"+strings.Repeat(" ", 2*windowSize)+"!")
 	f(b, "--b\r\n\r\nx\r\n--b--\r\n--b\r\n\r\ny\r\n--b--")

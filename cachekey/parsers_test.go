@@ -130,7 +130,7 @@ func FuzzParsers(f *testing.F) {
 		f.Add(choices, "", "", uint16(0))
 	}
 	f.Add([]byte{0}, "; filename", ";filename", uint16(9))
-	rule := prepare(f, Rule{})
+	rules := []*Rule{prepare(f, Rule{}), prepare(f, Rule{Multipart: Multipart{Extended: true}})}
 	f.Fuzz(func(t *testing.T, choices []byte, what, with string, at uint16) {
 		a, b := respelt(func(n int) int {
 			if len(choices) == 0 {
@@ -146,9 +146,11 @@ func FuzzParsers(f *testing.F) {
 			i := int(at) % (len(b.body) + 1)
 			b.body = b.body[:i] + with + b.body[i:]
 		}
-		one := held(t, rule, a, b)
-		if refOne := reflect.DeepEqual(reference(rule, a), reference(rule, b)); refOne != one {
-			t.Errorf("one key: %v, but one to the reference: %v\n%q\n%q", one, refOne, a.body, b.body)
+		for _, rule := range rules {
+			one := held(t, rule, a, b)
+			if refOne := reflect.DeepEqual(reference(rule, a), reference(rule, b)); refOne != one {
+				t.Errorf("one key: %v, but one to the reference: %v\n%q\n%q", one, refOne, a.body, b.body)
+			}
 		}
 	})
 }

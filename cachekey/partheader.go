@@ -18,6 +18,7 @@ type multipartRule struct {
 	filename    bool     // leave out
 	contentType bool     // leave out
 	fields      []string // leave out; sorted
+	extended    bool     // filename* is another way to write filename
 	exact       bool     // headers count byte for byte
 	labels      []string // all of that, for the key
 }
@@ -65,11 +66,11 @@ type partLine struct {
 }
 
 // read appends to dst what a header says, given its lines with their CRLF. It
-// does not depend on the order of lines, the case of their names, the space
+// does not depend on the order of lines, the case of their names, a space
 // after the colon, nor on how Content-Disposition is written (see
 // disposition). False is for what programs may read in different ways: lines
 // that are folded, end in LF alone or come twice, control characters, space
-// where there should be none.
+// where clients write none.
 func (h *partHeader) read(dst, block []byte, rule *multipartRule) ([]byte, bool) {
 	lines, ok := partLines(block)
 	if !ok {
@@ -99,9 +100,9 @@ func partLines(block []byte) ([]partLine, bool) {
 		line, rest, found := bytes.Cut(block, []byte("\r\n"))
 		block = rest
 		name, value, colon := bytes.Cut(line, []byte{':'})
-		value = bytes.TrimLeft(value, " \t")
+		value = bytes.TrimPrefix(value, []byte{' '})
 		if !found || !colon || !isToken(name) || !isPrintable(value) || len(lines) == maxPartLines ||
-			len(value) > 0 && isBlank(value[len(value)-1]) {
+			len(value) > 0 && (isBlank(value[0]) || isBlank(value[len(value)-1])) {
 			return nil, false
 		}
 		lines = append(lines, partLine{bytes.ToLower(name), value})
@@ -128,37 +129,24 @@ func isPrintable(b []byte) bool {
 }
 
 // disposition appends what Content-Disposition (RFC 7578, section 4.2) says:
-// its type, and its parameters whatever their order, quotes and the space
-// around them. What is not understood is appended as it came.
+// its type, and its parameters whatever their order, quotes and a space
+// between them. What is not understood is appended as it came.
 func (h *partHeader) disposition(dst, value []byte, rule *multipartRule) []byte {
-	asItCame := func() []byte {
+	kind, params, ok := parseDisposition(value)
+	name := paramNamed(params, "name")
+	if ok && name >= 0 {
+		h.show(&h.name, params[name].value)
+		_, listed := slices.BinarySearch(rule.fields, string(params[name].value))
+		h.leftOut = listed && string(kind) == "form-data"
+	}
+	if ok {
+		params, ok = h.filenames(params, rule)
+	}
+	if !ok {
 		dst = appendField(dst, tagHeader, "content-disposition")
 		return appendField(dst, tagHeaderValue, value)
 	}
-	kind, params, ok := parseDisposition(value)
-	if !ok {
-		return asItCame()
-	}
-	var name *dispositionParam
-	ordered, alone := false, true // alone: name is not given in parts or in another charset
-	for i := range params {
-		p := &params[i]
-		ordered = ordered || bytes.IndexByte(p.value, ';') >= 0 // to who cuts there, the order counts
-		if string(p.name) == "name" {
-			name = p
-		}
-		alone = alone && !bytes.HasPrefix(p.name, []byte("name*"))
-	}
-	if name != nil {
-		h.show(&h.name, name.value)
-		_, listed := slices.BinarySearch(rule.fields, string(name.value))
-		h.leftOut = listed && alone && string(kind) == "form-data"
-	}
-	params, ok = h.filenames(params, rule.filename)
-	if !ok {
-		return asItCame()
-	}
-	if !ordered {
+	if !slices.ContainsFunc(params, dispositionParam.isPlaced) {
 		slices.SortFunc(params, func(a, b dispositionParam) int { return bytes.Compare(a.name, b.name) })
 	}
 	dst = appendField(dst, tagDisposition, kind)
@@ -169,48 +157,55 @@ func (h *partHeader) disposition(dst, value []byte, rule *multipartRule) []byte 
 	return dst
 }
 
+// The names of a file. A decoded one stands in the place of its parameter
+// under a name that no parameter can have.
+const (
+	filename = "filename"
+	extended = "filename*"
+	decoded  = "filename* decoded"
+)
+
 // filenames makes one parameter of filename and filename* (RFC 8187) where
-// both say the same, or there is only one of them: both are ways to write a
-// name. Where they say different things it depends on the upstream which one
-// counts: false. A name that is left out still tells a file from a field.
-func (h *partHeader) filenames(params []dispositionParam, leaveOut bool) ([]dispositionParam, bool) {
-	const filename = "filename"
-	plain, extended := -1, -1
-	for i, p := range params {
-		switch string(p.name) {
-		case filename:
-			plain = i
-		case filename + "*":
-			extended = i
-		}
-	}
+// both say the same in ASCII. Otherwise filename* counts beside filename: some
+// programs know only the one or the other, to some a part that has filename*
+// alone is a field and no file, and some read a plain name as Latin-1. With
+// rule.extended they are two ways to write a name. Where they say different
+// things it depends on the upstream which one counts: false. Of a name that is
+// left out it still counts that there is one.
+func (h *partHeader) filenames(params []dispositionParam, rule *multipartRule) ([]dispositionParam, bool) {
+	plain, coded := paramNamed(params, filename), paramNamed(params, extended)
 	if plain >= 0 {
 		h.show(&h.filename, params[plain].value)
 		h.hasFilename = true
 	}
-	if extended >= 0 {
-		decoded, ok := decodeExtended(params[extended].value)
+	if coded >= 0 {
+		name, ok := decodeExtended(params[coded].value)
+		both := ok && plain >= 0
+		same := both && bytes.Equal(name, params[plain].value)
 		switch {
-		case ok && plain >= 0 && !bytes.Equal(decoded, params[plain].value) && !leaveOut:
+		case same && (rule.extended || isASCII(name)), both && rule.filename && len(params[plain].value) > 0:
+			params = slices.Delete(params, coded, coded+1)
+		case both && !same:
 			return nil, false
-		case ok && plain >= 0:
-			params = slices.Delete(params, extended, extended+1)
+		case ok && !both && rule.extended:
+			params[coded] = dispositionParam{[]byte(filename), name}
 		case ok:
-			params[extended] = dispositionParam{[]byte(filename), decoded}
-			h.filename, h.hasFilename = decoded, true
+			params[coded] = dispositionParam{[]byte(decoded), name}
+		}
+		if ok && plain < 0 {
+			h.filename, h.hasFilename = name, true
 		}
 	}
-	if !leaveOut {
-		return params, true
-	}
-	n := len(params)
-	params = slices.DeleteFunc(params, func(p dispositionParam) bool {
-		return string(p.name) == filename || bytes.HasPrefix(p.name, []byte(filename+"*"))
-	})
-	if len(params) < n {
-		params = append(params, dispositionParam{name: []byte(filename)})
+	for i := range params {
+		if p := &params[i]; rule.filename && len(p.value) > 0 && (string(p.name) == filename || string(p.name) == decoded) {
+			p.value = []byte("any") // an empty one says to some that it is no file
+		}
 	}
 	return params, true
+}
+
+func isASCII(b []byte) bool {
+	return !slices.ContainsFunc(b, func(c byte) bool { return c >= 0x80 })
 }
 
 // dispositionParam is one parameter.
@@ -219,41 +214,36 @@ type dispositionParam struct {
 	value []byte // without its quotes
 }
 
+// isPlaced tells whether it matters to some programs what stands before or
+// behind the parameter: they cut at each ";", or look for "name=" anywhere.
+func (p dispositionParam) isPlaced() bool {
+	switch string(p.name) {
+	case "name", filename, extended, decoded:
+		return bytes.ContainsAny(p.value, ";=")
+	}
+	return true
+}
+
+func paramNamed(params []dispositionParam, name string) int {
+	return slices.IndexFunc(params, func(p dispositionParam) bool { return string(p.name) == name })
+}
+
 const maxPartParams = 16
 
 // parseDisposition reads Content-Disposition. False is for all in which
 // programs differ: backslashes (in a path, or before a quote?), an empty
-// parameter, space around "=", a value that should have been quoted, names
-// that come twice, quotes around what may not have any.
+// parameter, space that clients do not write, a value that should have been
+// quoted, names that come twice, quotes around what may not have any, names in
+// parts or in another charset.
 func parseDisposition(v []byte) (kind []byte, params []dispositionParam, ok bool) {
 	kind, rest, more := bytes.Cut(v, []byte{';'})
-	kind = trimOWS(kind)
 	if !isToken(kind) || bytes.IndexByte(v, '\\') >= 0 {
 		return nil, nil, false
 	}
 	for more {
-		rest = trimOWS(rest)
-		eq := bytes.IndexByte(rest, '=')
-		if eq < 0 || !isToken(rest[:eq]) || len(params) == maxPartParams {
+		var p dispositionParam
+		if p, rest, ok = cutDispositionParam(bytes.TrimPrefix(rest, []byte{' '})); !ok || len(params) == maxPartParams {
 			return nil, nil, false
-		}
-		p := dispositionParam{name: rest[:eq]}
-		rest = rest[eq+1:]
-		if len(rest) > 0 && rest[0] == '"' {
-			end := bytes.IndexByte(rest[1:], '"')
-			if end < 0 || bytes.IndexByte(p.name, '*') >= 0 {
-				return nil, nil, false
-			}
-			p.value, rest = rest[1:1+end], rest[end+2:]
-		} else {
-			end := 0
-			for end < len(rest) && isTokenByte(rest[end]) {
-				end++
-			}
-			if end == 0 {
-				return nil, nil, false
-			}
-			p.value, rest = rest[:end], rest[end:]
 		}
 		for _, other := range params {
 			if bytes.EqualFold(other.name, p.name) {
@@ -261,7 +251,7 @@ func parseDisposition(v []byte) (kind []byte, params []dispositionParam, ok bool
 			}
 		}
 		params = append(params, p)
-		if rest = trimOWS(rest); len(rest) == 0 {
+		if len(rest) == 0 {
 			break
 		}
 		if more = rest[0] == ';'; !more {
@@ -272,9 +262,36 @@ func parseDisposition(v []byte) (kind []byte, params []dispositionParam, ok bool
 	return kind, params, true
 }
 
+// cutDispositionParam cuts the parameter that s begins with.
+func cutDispositionParam(s []byte) (p dispositionParam, rest []byte, ok bool) {
+	eq := bytes.IndexByte(s, '=')
+	if eq < 0 || !isToken(s[:eq]) {
+		return p, nil, false
+	}
+	p.name, rest = s[:eq], s[eq+1:]
+	starred := bytes.IndexByte(p.name, '*') >= 0
+	if starred && string(p.name) != extended {
+		return p, nil, false
+	}
+	if len(rest) > 0 && rest[0] == '"' {
+		end := bytes.IndexByte(rest[1:], '"')
+		if end < 0 || starred {
+			return p, nil, false
+		}
+		p.value, rest = rest[1:1+end], rest[end+2:]
+		return p, rest, true
+	}
+	end := 0
+	for end < len(rest) && isTokenByte(rest[end]) {
+		end++
+	}
+	p.value, rest = rest[:end], rest[end:]
+	return p, rest, end > 0 && (starred || !bytes.ContainsAny(p.value, "'*")) // quotes and a charset to some
+}
+
 // decodeExtended decodes an extended value (RFC 8187, section 3.2.1) in UTF-8
 // and without a language. It does not where the decoded name, written plainly,
-// would be another one to some programs.
+// would be another one to some programs, or none.
 func decodeExtended(v []byte) ([]byte, bool) {
 	charset, rest, _ := bytes.Cut(v, []byte{'\''})
 	language, coded, ok := bytes.Cut(rest, []byte{'\''})
@@ -295,7 +312,7 @@ func decodeExtended(v []byte) ([]byte, bool) {
 		}
 		out = append(out, c)
 	}
-	if !utf8.Valid(out) || !isPrintable(out) || bytes.ContainsAny(out, "%\\\";\t") || bytes.Contains(out, []byte("=?")) {
+	if len(out) == 0 || !utf8.Valid(out) || !isPrintable(out) || bytes.ContainsAny(out, "%\\\";\t") || bytes.Contains(out, []byte("=?")) {
 		return nil, false
 	}
 	return out, true

@@ -61,7 +61,7 @@ func reference(rule *Rule, w wire) keyed {
 	if k.Kind, k.Body = "none", nil; w.body != "" {
 		k.Kind, k.Body = "raw", content
 		if undecoded == nil {
-			k.Kind, k.Body = refBody(rule, len(types), essence, params, known, content)
+			k.Kind, k.Body = refBody(rule, types, essence, params, known, content)
 		}
 	}
 	switch {
@@ -72,6 +72,9 @@ func reference(rule *Rule, w wire) keyed {
 		k.BodyIgnore = append(set(rule.Multipart.Ignore), set(rule.Multipart.IgnoreFields)...)
 		if rule.Multipart.Exact {
 			k.BodyIgnore = []string{"exact"}
+		}
+		if rule.Multipart.Extended {
+			k.BodyIgnore = append(k.BodyIgnore, "extended")
 		}
 		k.ContentType = []string{essence}
 		for _, p := range params {
@@ -134,6 +137,7 @@ var (
 	plain     = regexp.MustCompile(`^[!-~]*$`)
 	mediaRe   = regexp.MustCompile("^[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:;(?s:(.*)))?$")
 	paramRe   = regexp.MustCompile("^[ \t;]*([!#$%&'*+.^_`|~0-9A-Za-z-]+=(?:\"(?s:[^\"\\\\]|\\\\.)*\"|[!#$%&'*+.^_`|~0-9A-Za-z/:=?()-]*))[ \t]*(?:;|$)")
+	tidyRe    = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9a-z-]+/[!#$%&'*+.^_`|~0-9a-z-]+(?:; ?[!#$%&'*+.^_`|~0-9A-Za-z-]+=(?:\"(?s:[^\"\\\\]|\\\\.)*\"|[!#$%&'*+.^_`|~0-9A-Za-z/:=?()-]*))*$")
 	emptyRe   = regexp.MustCompile("^[ \t;]*$")
 	utf8Re    = regexp.MustCompile(`^(?i:charset=("utf-8"|utf-8))$`)
 	charsetRe = regexp.MustCompile(`^(?i:charset=)`)
@@ -242,7 +246,7 @@ func refZstd(body string) ([]byte, error) {
 	return z.DecodeAll([]byte(body), nil)
 }
 
-func refBody(rule *Rule, types int, essence string, params []string, known bool, body string) (string, any) {
+func refBody(rule *Rule, types []string, essence string, params []string, known bool, body string) (string, any) {
 	mode := string(rule.Body)
 	if mode == "" || mode == "auto" {
 		switch {
@@ -256,7 +260,7 @@ func refBody(rule *Rule, types int, essence string, params []string, known bool,
 			mode = "form"
 		}
 	}
-	if types > 1 {
+	if len(types) > 1 {
 		mode = "raw"
 	}
 	switch mode {
@@ -265,7 +269,7 @@ func refBody(rule *Rule, types int, essence string, params []string, known bool,
 			return "json", refPrune(v, rule.Ignore)
 		}
 	case "multipart":
-		if parts, ok := refMultipart(params, body); ok && known {
+		if parts, ok := refMultipart(params, body); ok && known && tidyRe.MatchString(latin1(types[0])) {
 			return "multipart", refParts(rule, parts)
 		}
 	case "form":
@@ -390,20 +394,22 @@ func refMultipart(params []string, body string) ([]string, bool) {
 		name, value, _ := strings.Cut(p, "=")
 		if strings.EqualFold(name, "boundary") || strings.HasPrefix(strings.ToLower(name), "boundary*") {
 			boundary, n = value, n+1
-			if strings.Contains(name, "*") {
+			if name != "boundary" {
 				return nil, false
 			}
 		}
 	}
 	if strings.HasPrefix(boundary, `"`) {
 		boundary = boundary[1 : len(boundary)-1]
+	} else if strings.ContainsAny(boundary, "'()/:=?") {
+		return nil, false
 	}
 	if n != 1 || !regexp.MustCompile(`^[0-9a-zA-Z'()+_,\-./:=? ]{0,69}[0-9a-zA-Z'()+_,\-./:=?]$`).MatchString(boundary) || strings.Trim(boundary, "-") == "" {
 		return nil, false
 	}
 	pieces := strings.Split(body, "--"+boundary)
 	last := pieces[len(pieces)-1]
-	if len(pieces) < 2 || len(pieces) > maxParts+2 || pieces[0] != "" || !regexp.MustCompile(`^--[ \t\r\n]*$`).MatchString(last) {
+	if len(pieces) < 2 || len(pieces) > maxParts+2 || pieces[0] != "" || last != "--" && last != "--\r\n" {
 		return nil, false
 	}
 	parts := []string{}
@@ -435,7 +441,7 @@ func refParts(rule *Rule, parts []string) []refPart {
 	return out
 }
 
-var headerLine = regexp.MustCompile("^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[\t\x20-\x7e\u0080-\u00ff]*[!-~\u0080-\u00ff])?)$")
+var headerLine = regexp.MustCompile("^([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?((?:[!-~\u0080-\u00ff](?:[\t\x20-\x7e\u0080-\u00ff]*[!-~\u0080-\u00ff])?)?)$")
 
 func refOnePart(rule *Multipart, p string) (refPart, bool) {
 	head, bytes, ok := strings.Cut("\r\n"+p, "\r\n\r\n")
@@ -471,9 +477,9 @@ func refOnePart(rule *Multipart, p string) (refPart, bool) {
 }
 
 var (
-	dispositionRe = regexp.MustCompile("^[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*((?:;[^\\\\]*)?)$")
-	dispParamRe   = regexp.MustCompile("^;[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:\"([^\"]*)\"|([!#$%&'*+.^_`|~0-9A-Za-z-]+))[ \t]*(;|$)")
-	extendedRe    = regexp.MustCompile("^(?i:utf-8)''((?:%[0-9a-fA-F]{2}|[!#$&+.^_`|~0-9A-Za-z-])*)$")
+	dispositionRe = regexp.MustCompile("^([!#$%&'*+.^_`|~0-9A-Za-z-]+)((?:;[^\\\\]*)?)$")
+	dispParamRe   = regexp.MustCompile("^; ?(?:([!#$%&'+.^_`|~0-9A-Za-z-]+)=(?:\"([^\"]*)\"|([!#$%&+.^_`|~0-9A-Za-z-]+))|(filename\\*)=([!#$%&'*+.^_`|~0-9A-Za-z-]+))(;|$)")
+	extendedRe    = regexp.MustCompile("^(?i:utf-8)''((?:%[0-9a-fA-F]{2}|[!#$&+.^_`|~0-9A-Za-z-])+)$")
 	oddNameRe     = regexp.MustCompile("[\\x00-\\x1f\\x7f%\\\\\";]|=\\?")
 )
 
@@ -485,54 +491,59 @@ func (p *refPart) disposition(rule *Multipart, value string) (understood, kept b
 	params, names := map[string]string{}, []string{}
 	for rest := m[2]; rest != ""; {
 		q := dispParamRe.FindStringSubmatch(rest)
-		if q == nil || slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, q[1]) }) || strings.Contains(q[1], "*") && q[3] == "" {
+		if q == nil || slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, q[1]+q[4]) }) {
 			return false, true
 		}
-		names = append(names, q[1])
-		params[q[1]] = unlatin1(q[2] + q[3])
-		if rest = rest[len(q[0])-len(q[4]):]; len(names) > maxPartParams {
+		names = append(names, q[1]+q[4])
+		params[q[1]+q[4]] = unlatin1(q[2] + q[3] + q[5])
+		if rest = rest[len(q[0])-len(q[6]):]; len(names) > maxPartParams {
 			return false, true
 		}
 	}
-	kept = !(m[1] == "form-data" && slices.Contains(rule.IgnoreFields, params["name"]) && slices.Contains(names, "name") &&
-		!slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, "name*") }))
-	inOrder := slices.ContainsFunc(names, func(n string) bool { return strings.Contains(params[n], ";") })
-	ignored := slices.Contains(rule.Ignore, "filename")
-	if x := extendedRe.FindStringSubmatch(params["filename*"]); x != nil {
-		name, err := url.PathUnescape(x[1])
-		was, both := params["filename"]
-		switch {
-		case err != nil || !utf8.ValidString(name) || oddNameRe.MatchString(name):
-		case both && was != name && !ignored:
-			return false, kept
-		default:
-			params["filename"] = name
-			delete(params, "filename*")
-			at := slices.Index(names, "filename*")
-			if both {
-				names = slices.Delete(names, at, at+1)
-			} else {
-				names[at] = "filename"
-			}
-		}
-	}
-	if ignored {
-		for _, n := range slices.Clone(names) {
-			if n == "filename" || strings.HasPrefix(n, "filename*") {
-				delete(params, n)
-				names = slices.DeleteFunc(names, func(m string) bool { return m == n })
-				params["filename"] = "any"
-			}
-		}
-		if params["filename"] == "any" {
-			names = append(names, "filename")
-		}
+	name, named := params["name"]
+	kept = !(m[1] == "form-data" && named && slices.Contains(rule.IgnoreFields, name))
+	names, ok := refFilenames(rule, names, params)
+	if !ok {
+		return false, kept
 	}
 	p.dispositionType, p.params = m[1], params
-	if inOrder {
+	if slices.ContainsFunc(names, func(n string) bool {
+		return !slices.Contains([]string{"name", "filename", "filename*", "decoded*"}, n) || strings.ContainsAny(params[n], ";=")
+	}) {
 		p.ordered = "x" + strings.Join(names, ";")
 	}
 	return true, kept
+}
+
+// refFilenames puts what names of a file say in the place of how they are
+// written, in params; and gives the names of these in order.
+func refFilenames(rule *Multipart, names []string, params map[string]string) ([]string, bool) {
+	ignored := slices.Contains(rule.Ignore, "filename")
+	plainly, both := params["filename"]
+	if x := extendedRe.FindStringSubmatch(params["filename*"]); x != nil {
+		name, err := url.PathUnescape(x[1])
+		if err == nil && utf8.ValidString(name) && !oddNameRe.MatchString(name) {
+			at := slices.Index(names, "filename*")
+			delete(params, "filename*")
+			switch {
+			case both && plainly == name && (rule.Extended || regexp.MustCompile(`^[ -~]+$`).MatchString(name)),
+				both && ignored && plainly != "":
+				names = slices.Delete(names, at, at+1)
+			case both && plainly != name:
+				return nil, false
+			case rule.Extended:
+				params["filename"], names[at] = name, "filename"
+			default:
+				params["decoded*"], names[at] = name, "decoded*"
+			}
+		}
+	}
+	for _, n := range []string{"filename", "decoded*"} {
+		if ignored && params[n] != "" {
+			params[n] = "any"
+		}
+	}
+	return names, true
 }
 
 func refForm(body string) ([][]string, bool) {

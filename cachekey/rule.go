@@ -38,6 +38,7 @@ type Rule struct {
 type Multipart struct {
 	Ignore       []string // IgnoreFilename, IgnoreContentType
 	IgnoreFields []string // names of form fields that are left out, whole
+	Extended     bool     // filename* (RFC 8187) is another way to write filename, to the upstream too
 	Exact        bool     // the header of each part counts byte for byte, not by what it says; then nothing can be ignored
 }
 
@@ -48,7 +49,7 @@ const (
 )
 
 func (m *Multipart) prepare() (multipartRule, error) {
-	p := multipartRule{exact: m.Exact, fields: sortedSet(m.IgnoreFields)}
+	p := multipartRule{extended: m.Extended, exact: m.Exact, fields: sortedSet(m.IgnoreFields)}
 	for _, what := range m.Ignore {
 		switch what {
 		case IgnoreFilename:
@@ -59,12 +60,15 @@ func (m *Multipart) prepare() (multipartRule, error) {
 			return p, fmt.Errorf("multipart: %q cannot be ignored: only filename and content_type can", what)
 		}
 	}
-	if m.Exact && len(m.Ignore)+len(m.IgnoreFields) > 0 {
-		return p, errors.New("multipart: headers that count byte for byte leave nothing to ignore")
+	if m.Exact && (m.Extended || len(m.Ignore)+len(m.IgnoreFields) > 0) {
+		return p, errors.New("multipart: headers that count byte for byte leave nothing to ignore or to decode")
 	}
 	p.labels = sortedSet(m.Ignore)
 	for _, name := range p.fields {
 		p.labels = append(p.labels, "field "+name)
+	}
+	if m.Extended {
+		p.labels = append(p.labels, "how names are encoded")
 	}
 	if m.Exact {
 		p.labels = append(p.labels, "nothing of headers")

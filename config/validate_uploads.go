@@ -19,7 +19,7 @@ func (ck *checker) uploads(key string, r Route) {
 	if r.Key.Body != "auto" && r.Key.Body != "multipart" && len(m.Ignore)+len(m.IgnoreFields) > 0 {
 		ck.fail(key, "nothing is read as multipart with body: "+r.Key.Body, "leave it out, or write body: auto")
 	}
-	if !ck.oneOf(key+".headers", m.Headers, "meaning", "bytes") || m.Headers == "meaning" {
+	if !ck.oneOf(key+".headers", m.Headers, "meaning", "rfc8187", "bytes") || m.Headers != "bytes" {
 		return
 	}
 	if len(m.Ignore)+len(m.IgnoreFields) > 0 {

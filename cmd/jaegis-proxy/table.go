@@ -60,7 +60,8 @@ func newRoute(r config.Route, up *proxy.Upstream, cache bool) *proxy.Route {
 			Headers: r.Key.Headers, QueryIgnore: r.Key.Query.Ignore,
 			Scope: cachekey.Scope(r.Scope), Credentials: r.Key.Credentials,
 			Multipart: cachekey.Multipart{
-				Ignore: r.Key.Multipart.Ignore, IgnoreFields: r.Key.Multipart.IgnoreFields, Exact: r.Key.Multipart.Headers == "bytes",
+				Ignore: r.Key.Multipart.Ignore, IgnoreFields: r.Key.Multipart.IgnoreFields,
+				Extended: r.Key.Multipart.Headers == "rfc8187", Exact: r.Key.Multipart.Headers == "bytes",
 			},
 		},
 		Rule: policy.Rule{
