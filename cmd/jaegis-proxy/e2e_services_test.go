@@ -11,14 +11,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
 
 // The tests in this file put real document services behind the running
 // program: jsreport and apertium-apy as they are, and LibreOffice by a small
-// server of its own (testdata/services). docs/documents.md shows how each is
-// configured, and that is how it is done here.
+// server of its own (testdata/services). Each is configured as
+// docs/documents.md tells.
 
 // service is the proxy, a tap behind it that counts, and a document service.
 type service struct {
@@ -142,49 +143,73 @@ func written(t *testing.T, content []byte) string {
 }
 
 // uploads has curl and Node.js upload documents: the same again, another one,
-// and one under another name, of which renamed is what becomes. The first
-// answer must hold what is right.
+// and one under another name, of which renamed is what becomes. Each of them
+// is the first to send something, and gets what the other has fetched. The
+// first answer must be right.
 func (s *service) uploads(t *testing.T, target, to, renamed string, right func(answer []byte) bool) {
 	t.Helper()
-	for _, u := range uploaders(t)[:2] {
-		one := written(t, docx(t, "The house of "+u.name+" is big."))
-		other := written(t, docx(t, "The dog of "+u.name+" is big."))
-		f := func(path, name, want, sum string, calls int) string {
-			t.Helper()
-			x, got := u.sent(t, form{s.URL + target, to, path, name, docxType})
-			if x != want || sum != "" && got != sum {
-				t.Errorf("%s, %s: %s, digest %s, want %s and %s", u.name, name, x, got, want, sum)
-			}
-			if n := len(s.tap.taken()); n != calls {
-				t.Errorf("%s, %s: %d calls to the service, want %d", u.name, name, n, calls)
-			}
-			return got
+	one, other := written(t, docx(t, "The house is big.")), written(t, docx(t, "The dog is big."))
+	clients := uploaders(t)[:2]
+	curl, node := &clients[0], &clients[1]
+	f := func(u *uploader, path, name, want, sum string) string {
+		t.Helper()
+		x, got := u.sent(t, form{s.URL + target, to, path, name, docxType})
+		if x != want || sum != "" && got != sum {
+			t.Errorf("%s, %s: %s, digest %s, want %s and %s", u.name, name, x, got, want, sum)
 		}
-		sum := f(one, "house.docx", "MISS", "", 1)
-		f(one, "house.docx", "HIT", sum, 0)
-		if f(other, "house.docx", "MISS", "", 1) == sum {
-			t.Errorf("%s: another document has the same answer", u.name)
+		if n := len(s.tap.taken()); n != map[string]int{"MISS": 1, "HIT": 0}[want] {
+			t.Errorf("%s, %s: %d calls to the service", u.name, name, n)
 		}
-		if renamed == "HIT" {
-			f(one, "renamed.docx", "HIT", sum, 0)
-		} else {
-			f(one, "renamed.docx", "MISS", "", 1)
-		}
-		f(one, "house.docx", "HIT", sum, 0)
-		resp, answer, err := postForm(form{s.URL + target, to, one, "house.docx", docxType}) // a third client
-		if err != nil || resp.Header.Get("X-Cache") != "HIT" || !right(answer) {
-			t.Errorf("%s: %v, %s, %d bytes: %.300q", u.name, err, resp.Header.Get("Cache-Status"), len(answer), answer)
-		}
+		return got
+	}
+	first := f(curl, one, "house.docx", "MISS", "")
+	f(curl, one, "house.docx", "HIT", first)
+	f(node, one, "house.docx", "HIT", first)
+	second := f(node, other, "house.docx", "MISS", "")
+	f(node, other, "house.docx", "HIT", second)
+	f(curl, other, "house.docx", "HIT", second)
+	if first == second {
+		t.Error("another document has the same answer")
+	}
+	if renamed == "HIT" {
+		f(curl, one, "renamed.docx", "HIT", first)
+		f(node, other, "renamed.docx", "HIT", second)
+	} else {
+		third := f(node, one, "renamed.docx", "MISS", "")
+		f(curl, one, "renamed.docx", "HIT", third)
+	}
+	f(curl, one, "house.docx", "HIT", first)
+	resp, answer, err := postForm(form{s.URL + target, to, one, "house.docx", docxType}) // a third client
+	if err != nil || resp.Header.Get("X-Cache") != "HIT" || !right(answer) {
+		t.Errorf("%v, %s, %d bytes: %.300q", err, resp.Header.Get("Cache-Status"), len(answer), answer)
 	}
 }
 
-// servicesBy starts a proxy for each of two configurations: the preset, to which
-// another name is another file, and one to which it is not.
-func servicesBy(t *testing.T, start func(*testing.T) *url.URL, route string, f func(t *testing.T, s *service, renamed string)) {
+// documented gives the configurations that docs/documents.md has for a service,
+// with SERVICE in the place of its URL.
+func documented(t *testing.T, name string, n int) []string {
 	t.Helper()
-	preset := "upstreams: {docs: {url: SERVICE, preset: documents}}\n"
-	unnamed := preset + "routes:\n  - {name: docs-" + route + ", match: {methods: [POST], path: /" + route + "*}, upstream: docs, namespace: documents, key: {multipart: {ignore: [filename]}}}\n"
-	for renamed, yaml := range map[string]string{"MISS": preset, "HIT": unnamed} {
+	manual, err := os.ReadFile("../../docs/documents.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	section, _, _ := strings.Cut(between(string(manual), "\n### "+name+"\n", "\n## "), "\n### ")
+	var all []string
+	for _, text := range strings.Split(section, "```yaml\n")[1:] {
+		text, _, _ = strings.Cut(text, "```")
+		all = append(all, regexp.MustCompile(`"http://[^"]*"`).ReplaceAllString(text, "SERVICE"))
+	}
+	if len(all) != n {
+		t.Fatalf("docs/documents.md has %d configurations for %s, want %d", len(all), name, n)
+	}
+	return all
+}
+
+// servicesBy starts a proxy for each of two configurations: one to which another
+// name is another file, and one to which it is not.
+func servicesBy(t *testing.T, start func(*testing.T) *url.URL, named, unnamed string, f func(t *testing.T, s *service, renamed string)) {
+	t.Helper()
+	for renamed, yaml := range map[string]string{"MISS": named, "HIT": unnamed} {
 		t.Run("renamed: "+renamed, func(t *testing.T) {
 			t.Parallel()
 			f(t, serveBehind(t, yaml, start(t)), renamed)
@@ -192,15 +217,20 @@ func servicesBy(t *testing.T, start func(*testing.T) *url.URL, route string, f f
 	}
 }
 
+const documentsPreset = "upstreams: {docs: {url: SERVICE, preset: documents}}\n"
+
 // No two conversions by LibreOffice give the same PDF: it holds the time. So
 // the same bytes come from the cache.
 func TestLibreOfficeConvertsADocumentOnce(t *testing.T) {
 	t.Parallel()
-	servicesBy(t, startLibreOffice, "convert", func(t *testing.T, s *service, renamed string) {
+	yaml := documented(t, "LibreOffice", 2)
+	servicesBy(t, startLibreOffice, yaml[0], yaml[1], func(t *testing.T, s *service, renamed string) {
 		s.uploads(t, "/convert", "pdf", renamed, func(answer []byte) bool {
 			return bytes.HasPrefix(answer, []byte("%PDF-")) && bytes.Contains(answer, []byte("%%EOF"))
 		})
-		s.tap.taken()
+		if renamed == "HIT" {
+			return
+		}
 		path := written(t, docx(t, "A field of the form counts."))
 		resp, answer, err := postForm(form{s.URL + "/convert", "txt", path, "a.docx", docxType})
 		if err != nil || resp.Header.Get("X-Cache") != "MISS" || !strings.Contains(string(answer), "A field of the form counts.") {
@@ -220,28 +250,26 @@ func TestLibreOfficeConvertsADocumentOnce(t *testing.T) {
 
 func TestApertiumTranslatesADocumentOnce(t *testing.T) {
 	t.Parallel()
-	servicesBy(t, startApertium, "translate", func(t *testing.T, s *service, renamed string) {
+	servicesBy(t, startApertium, documentsPreset, documented(t, "Apertium", 1)[0], func(t *testing.T, s *service, renamed string) {
 		s.uploads(t, "/translateDoc?langpair=eng%7Cspa", "", renamed, func(answer []byte) bool {
-			return strings.Contains(docxText(t, answer), "La casa de")
+			return strings.Contains(docxText(t, answer), "La casa es grande")
 		})
-		path := written(t, docx(t, "The house of curl is big."))
-		s.tap.taken()
+		path := written(t, docx(t, "The house is big."))
 		resp, _, err := postForm(form{s.URL + "/translateDoc?langpair=eng%7Cnone", "", path, "house.docx", docxType})
 		if err != nil || resp.StatusCode != http.StatusBadRequest || len(s.tap.taken()) != 1 {
 			t.Errorf("to another language: %v, %d, %s", err, resp.StatusCode, resp.Header.Get("Cache-Status"))
 		}
+		if renamed == "MISS" {
+			return // the preset has POST alone
+		}
+		for _, want := range []string{"MISS", "HIT"} {
+			resp, answer := ask(t, "GET", s.URL+"/translate?langpair=eng%7Cspa&q=the+house", "")
+			if resp.Header.Get("X-Cache") != want || !strings.Contains(answer, "La casa") {
+				t.Errorf("a text: %s, want %s: %s", resp.Header.Get("Cache-Status"), want, answer)
+			}
+		}
 	})
 }
-
-const reportRoutes = `
-upstreams: {jsreport: {url: SERVICE}}
-routes:
-  - name: report
-    match: {methods: [POST], path: /api/report}
-    upstream: jsreport
-    namespace: documents
-    tags: {request_json: ["template:/template/name"]}
-`
 
 // report has curl and Node.js ask for a report, and gives the digest. Each of
 // them writes the JSON in another order.
@@ -279,7 +307,7 @@ type object map[string]any
 // the time, make every report another one.
 func TestJSReportRendersAReportOnce(t *testing.T) {
 	t.Parallel()
-	s := serveBehind(t, reportRoutes, startJSReport(t))
+	s := serveBehind(t, documented(t, "jsreport", 1)[0], startJSReport(t))
 	html := object{"recipe": "html", "engine": "handlebars", "content": "<h1>Dear {{name}}, {{now}}</h1>", "helpers": "function now () { return Math.random() }"}
 	word := object{"recipe": "docx", "engine": "handlebars", "docx": object{"templateAsset": object{"encoding": "base64", "content": base64.StdEncoding.EncodeToString(docx(t, "Dear {{name}}"))}}}
 	for _, template := range []object{html, word} {
@@ -303,7 +331,7 @@ func TestJSReportRendersAReportOnce(t *testing.T) {
 // name. Whoever changes the template purges its reports.
 func TestReportsOfAChangedTemplateArePurged(t *testing.T) {
 	t.Parallel()
-	s := serveBehind(t, reportRoutes, startJSReport(t))
+	s := serveBehind(t, documented(t, "jsreport", 1)[0], startJSReport(t))
 	json := []string{"Content-Type", "application/json"}
 	created, _, _ := s.asksAs(t, "", "POST", "/odata/templates", `{"name":"letter","recipe":"html","engine":"handlebars","content":"Dear {{name}}"}`, json...)
 	id := between(created, `"_id":"`, `"`)
@@ -331,4 +359,41 @@ func between(s, before, after string) string {
 	_, s, _ = strings.Cut(s, before)
 	s, _, _ = strings.Cut(s, after)
 	return s
+}
+
+// However the name of a file is written, each client gets what the service
+// makes of it: multer reads some spellings of one name as two.
+func TestMulterReadsTheNamesThatItWasSent(t *testing.T) {
+	t.Parallel()
+	needPackage(t, "services", "multer")
+	_, out := startScript(t, "services", os.Environ(), "node", "names.mjs")
+	service := printedURL(t, out)
+	ask := func(base, name string) (x, names string) {
+		body := "--b\r\nContent-Disposition: form-data; name=\"file\"; " + name + "\r\nContent-Type: text/plain\r\n\r\nx\r\n--b--\r\n"
+		resp, names := ask(t, "POST", base+"/convert", body, "Content-Type", "multipart/form-data; boundary=b")
+		return resp.Header.Get("X-Cache"), names
+	}
+	s := serveBehind(t, documentsPreset, service)
+	spellings := []string{
+		`filename="naïve.pdf"`, `filename*=UTF-8''na%C3%AFve.pdf`, `filename="naïve.pdf"; filename*=UTF-8''na%C3%AFve.pdf`,
+		`filename="a.pdf"`, `filename*=UTF-8''a.pdf`, `filename=""`, `filename*=UTF-8''`,
+	}
+	for range 2 {
+		for _, name := range spellings {
+			_, right := ask(service.String(), name)
+			if _, got := ask(s.URL, name); got != right {
+				t.Errorf("%s: %s, want %s", name, got, right)
+			}
+		}
+	}
+	if x, names := ask(s.URL, `filename=a.pdf; filename*=utf-8''a.pdf`); x != "HIT" || !strings.Contains(names, `["a.pdf"]`) {
+		t.Errorf("a name that is written twice: %s %s", x, names)
+	}
+
+	same := serveBehind(t, documentsPreset+"routes: [{name: docs-convert, match: {methods: [POST], path: /convert*}, upstream: docs, namespace: documents, key: {multipart: {headers: rfc8187}}}]\n", service)
+	for i, name := range spellings[:3] {
+		if x, names := ask(same.URL, name); (x == "HIT") != (i > 0) {
+			t.Errorf("headers: rfc8187, %s: %s %s", name, x, names)
+		}
+	}
 }

@@ -228,7 +228,7 @@ func startScript(t *testing.T, folder string, env []string, program string, args
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	hung := time.AfterFunc(5*patience, func() { _ = cmd.Process.Kill() })
+	hung := time.AfterFunc(10*patience, func() { _ = cmd.Process.Kill() })
 	t.Cleanup(func() {
 		_ = in.Close() // and so it ends
 		_, _ = io.Copy(io.Discard, out)
