@@ -159,7 +159,7 @@ func NewFills(s *Store, o FillOptions) (*Fills, error) {
 
 // fillClients makes the two clients.
 func fillClients(opts Options, blocked int) (goredis.UniversalClient, goredis.UniversalClient, error) {
-	talk, err := opts.client(purpose{conns: talkers, pipes: -1, turn: opts.Budget / 2, reply: patience(opts)})
+	talk, err := opts.client(purpose{conns: talkers, pipes: -1, turn: opts.Budget / 2, reply: patience(opts), singly: true})
 	if err != nil {
 		return nil, nil, err
 	}
