@@ -235,7 +235,10 @@ func (c *call) hasOthers() bool {
 func (l *leader) run() {
 	defer l.p.leaders.Done()
 	defer l.p.fetching.Add(-1)
-	defer l.req.Body.close()
+	defer func() { // what follows elsewhere may keep the leader for a while
+		l.req.Body.close()
+		l.req.Body = Body{}
+	}()
 	l.started = l.p.now()
 	if l.shared && l.claim() {
 		l.f.Settle(nil)

@@ -23,6 +23,6 @@ func (p *Proxy) refresh(c *call, generation uint64) {
 		}
 		c.key = joined
 	}
+	f.Leave() // before anybody looks whether the fetch is waited for
 	p.startShared(c, f, fetchRefresh)
-	f.Leave()
 }

@@ -122,7 +122,11 @@ func (l *leader) relayHead(in store.Pieces, asked time.Time) (*answerHead, relay
 	case err != nil:
 		return nil, relayRefused
 	case piece.Kind == store.PieceFail:
-		l.cutRelay(failureOf(piece.Data))
+		err := failureOf(piece.Data)
+		if errors.Is(err, errConnect) { // nothing was sent, and this node may have a way of its own
+			return nil, relayRefused
+		}
+		l.cutRelay(err)
 		return nil, relayed
 	case piece.Kind != store.PieceHead:
 		return nil, relayRefused

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 
 	"jaegis-proxy/policy"
 	"jaegis-proxy/store"
@@ -69,9 +70,12 @@ func (b *broadcast) Pieces(ctx context.Context) store.Source { return &outgoing{
 type outgoing struct {
 	l    *leader
 	ctx  context.Context
-	r    *reader // nil before the head, and when no body follows
-	left bool    // the seat was given back without a reader
-	last bool    // the last piece has been given
+	last bool // the last piece has been given
+
+	mu    sync.Mutex
+	r     *reader // nil before the head, and when no body follows
+	left  bool    // the seat was given back
+	rests bool    // it is kept for nobody at present
 }
 
 // Next implements store.Pieces.
@@ -129,10 +133,32 @@ func (o *outgoing) head() (store.Piece, error) {
 		head.decision.Share, head.fields = false, nil // not all who wait elsewhere could be given it
 		o.leave()
 	} else {
-		o.r = o.l.f.Reader(o.ctx)
-		o.r.Keep(0)
+		o.sit()
 	}
 	return store.Piece{Kind: store.PieceHead, Data: marshalHead(&head)}, nil
+}
+
+// sit makes a reader of the seat.
+func (o *outgoing) sit() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.r = o.l.f.Reader(o.ctx)
+	o.r.Keep(0)
+	o.r.Rest(o.rests)
+}
+
+// Rest implements store.Source.
+func (o *outgoing) Rest(rests bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.left || o.rests == rests {
+		return
+	}
+	o.rests = rests
+	o.l.f.Rest(rests)
+	if o.r != nil {
+		o.r.Rest(rests)
+	}
 }
 
 // Again implements store.Source: by then there is a reader.
@@ -145,20 +171,25 @@ func (o *outgoing) Keep(off int64) {
 	}
 }
 
+// leave gives the seat back.
 func (o *outgoing) leave() {
-	o.left = true
-	o.l.f.Leave()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.left {
+		return
+	}
+	if o.left = true; o.rests {
+		o.l.f.Rest(false)
+	}
+	if o.r != nil {
+		o.r.Close()
+	} else {
+		o.l.f.Leave()
+	}
 }
 
 // Close implements store.Pieces.
-func (o *outgoing) Close() {
-	switch {
-	case o.r != nil:
-		o.r.Close()
-	case !o.left:
-		o.leave()
-	}
-}
+func (o *outgoing) Close() { o.leave() }
 
 // claim finds out who fetches for all nodes. It says whether the answer has come
 // by that, or is not needed; else the leader is to fetch.
@@ -166,7 +197,9 @@ func (l *leader) claim() (done bool) {
 	for range maxRelays {
 		seen, _ := l.p.lookedAgain.GetIfPresent(l.joinKey)
 		began := l.p.now()
-		claim, err := l.p.o.Fills.Claim(l.f.Context(), l.joinKey, seen, &broadcast{l: l})
+		claim, err := l.p.o.Fills.Claim(l.f.Context(), l.joinKey, store.Want{
+			Answer: &broadcast{l: l}, Seen: seen, OnlyLead: l.why == fetchRefresh && !l.f.Wanted(),
+		})
 		switch {
 		case err != nil: // the store has its own ways to tell of that
 			return false
@@ -178,6 +211,10 @@ func (l *leader) claim() (done bool) {
 			if l.why == fetchRefresh && !l.isFresh() {
 				continue // it is what is stale by now
 			}
+			l.f.Close(errLookAgain)
+			return true
+		case claim.Held: // by another node, which refreshes for this one too
+			l.rest()
 			l.f.Close(errLookAgain)
 			return true
 		case claim.Follow == nil:

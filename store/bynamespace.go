@@ -44,7 +44,7 @@ type FillsByNamespace struct {
 }
 
 // Claim implements Fills.
-func (b *FillsByNamespace) Claim(ctx context.Context, key cachekey.Key, seen string, answer Answer) (Claim, error) {
+func (b *FillsByNamespace) Claim(ctx context.Context, key cachekey.Key, want Want) (Claim, error) {
 	f, ok := b.Fills[key.Namespace]
 	if !ok {
 		f = b.Default
@@ -52,5 +52,5 @@ func (b *FillsByNamespace) Claim(ctx context.Context, key cachekey.Key, seen str
 	if f == nil {
 		return Claim{}, nil
 	}
-	return f.Claim(ctx, key, seen, answer)
+	return f.Claim(ctx, key, want)
 }

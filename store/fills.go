@@ -14,14 +14,18 @@ import (
 type Fills interface {
 	// Claim asks who is to fetch the answer to a key. It may wait for a word of
 	// another node, and until one that is dead is known to be; it does not wait
-	// for an answer. seen is the last Landed for this key that the caller has
-	// looked again for; answer is what the caller fetches when it gets the
-	// lease. An error says that nobody could be asked.
-	Claim(ctx context.Context, key cachekey.Key, seen string, answer Answer) (Claim, error)
+	// for an answer. An error says that nobody could be asked.
+	Claim(ctx context.Context, key cachekey.Key, want Want) (Claim, error)
 }
 
-// Claim says who fetches. With none of the three set it is the caller, for
-// itself alone.
+// Want is what one claims for.
+type Want struct {
+	Answer   Answer // what the caller fetches when it gets the lease
+	Seen     string // the last Landed for this key that it has looked again for
+	OnlyLead bool   // it does not follow: Held is enough
+}
+
+// Claim says who fetches. With nothing set it is the caller, for itself alone.
 type Claim struct {
 	// Lease is set when it is the caller, for all.
 	Lease Lease
@@ -29,6 +33,9 @@ type Claim struct {
 	// Follow is set when it is another node, with what that tells of the answer.
 	Follow Pieces
 	Admission
+
+	// Held is set when it is another node, and the caller wants no more.
+	Held bool
 
 	// Landed is set when what another node fetched has come into the store a
 	// moment ago, perhaps after the caller looked there.
@@ -79,6 +86,10 @@ type Source interface {
 	// given. The error says that they are not there any more. It may be called
 	// while Next is.
 	Again(p []byte, off int64) error
+
+	// Rest says that nobody follows at present, or that somebody does again. It
+	// may be called while Next is.
+	Rest(rests bool)
 
 	// Keep says that no bytes of the body below off will be asked for again.
 	Keep(off int64)

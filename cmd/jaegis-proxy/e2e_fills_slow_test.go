@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"jaegis-proxy/internal/origintest"
 )
@@ -58,4 +59,43 @@ func TestWhoAsksAfterAPurgeDoesNotWaitForAnOlderFetchOfAnotherNode(t *testing.T)
 	each(t, before, "head", (*client).head)
 	each(t, before[:1], "what it waited for", func(c *client) error { return c.rest("old") })
 	each(t, before[1:], "either", func(c *client) error { return c.upTo(3) })
+}
+
+// A fetch that is of no more use to anybody, at any node, ends: where the route
+// says so, and where its answer is too large to be stored.
+func TestAFetchEndsWithItsLastClientAtAllNodes(t *testing.T) {
+	n := startNodesWith(t, 2, inMemoryToo, "  - {name: cancel, match: {path: /cancel/*}, ttl: 1h, on_abandon: cancel}\n  - {name: small, match: {path: /small/*}, ttl: 1h, max_object_bytes: 1KiB}\n")
+	for i, path := range []string{"/cancel/a", "/small/a"} {
+		t.Run(path, func(t *testing.T) {
+			head, gate, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			n.origin.On(path, func(w *origintest.Wire, q *origintest.Request) {
+				defer close(ended)
+				origintest.Reply{Pieces: parts(1000, 1000), Chunked: true, HeadGate: head, Gate: gate}.Serve(w, q)
+			})
+			raw := send("POST", path, "hello")
+			all := n.all[0].clients(t, 1, raw)
+			n.awaitCalls(t, path, 1)
+			all = append(all, n.all[1].clients(t, 1, raw)...)
+			n.all[1].awaitClaims(t, "followed", i+1)
+			open(t, head)
+			each(t, all, "head", (*client).head)
+			for i := range 5 {
+				open(t, gate)
+				each(t, all, "piece", func(c *client) error { return c.upTo((i + 1) * 1000) })
+			}
+			for _, c := range all {
+				c.leave(true)
+			}
+			for deadline := time.After(patience); ; {
+				select {
+				case <-ended: // the origin saw its connection close
+					return
+				case gate <- struct{}{}: // what still comes
+					time.Sleep(20 * time.Millisecond)
+				case <-deadline:
+					t.Fatal("the fetch goes on without clients")
+				}
+			}
+		})
+	}
 }

@@ -28,7 +28,7 @@ func (c *fillCollector) Collect(to chan<- prometheus.Metric) {
 		result string
 		n      int64
 	}{
-		{"led", st.Led}, {"followed", st.Followed}, {"landed", st.Landed}, {"alone", st.Alone}, {"busy", st.Busy}, {"failed", st.Failed},
+		{"led", st.Led}, {"followed", st.Followed}, {"landed", st.Landed}, {"left", st.Left}, {"alone", st.Alone}, {"busy", st.Busy}, {"failed", st.Failed},
 		{"passed_on", st.Passed}, {"lost", st.Lost}, {"fenced", st.Fenced},
 	} {
 		to <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(of.n), of.result)

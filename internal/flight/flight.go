@@ -69,6 +69,7 @@ type Flight[H, V any] struct {
 	abandoned bool
 	held      bool // the leader may still need the body
 	seats     int  // callers that joined and have not left
+	resting   int  // those of them that sit there for nobody
 	readers   map[*Reader[H, V]]struct{}
 	front     int64 // how far the fastest reader has come
 	released  int64 // bytes below this were given up
@@ -245,10 +246,32 @@ func (f *Flight[H, V]) leaveLocked() {
 	f.closeBodyLocked()
 }
 
+// Wanted says whether anybody has a seat who does not rest.
+func (f *Flight[H, V]) Wanted() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.seats > f.resting
+}
+
+// Rest says of one of the seats that its holder, who may yet read, sits there for
+// nobody at present, or does so no longer. Such seats do not keep the leader at
+// work. Who rests says so no longer before it gives its seat back.
+func (f *Flight[H, V]) Rest(rests bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !rests {
+		f.resting--
+		return
+	}
+	f.resting++
+	f.stopIfUselessLocked()
+	f.passed.broadcast()
+}
+
 // stopIfUselessLocked ends the leader's work when nobody reads and nothing
 // would be stored.
 func (f *Flight[H, V]) stopIfUselessLocked() {
-	if f.seats > 0 || f.ended || f.abandoned || !f.sealed && !f.abandon {
+	if f.seats > f.resting || f.ended || f.abandoned || !f.sealed && !f.abandon {
 		return
 	}
 	f.abandoned = true

@@ -46,6 +46,7 @@ type Reader[H, V any] struct {
 	// Guarded by f.mu:
 	off   int64
 	cut   error // why this reader gets no more
+	rests bool  // it does not set the leader's pace
 	keeps bool  // bytes from kept on, for Again
 	kept  int64
 }
@@ -92,7 +93,9 @@ func (r *Reader[H, V]) advance(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r.off += int64(n)
-	f.front = max(f.front, r.off)
+	if !r.rests {
+		f.front = max(f.front, r.off)
+	}
 	if f.sealed {
 		f.passed.broadcast()
 	}
@@ -125,6 +128,18 @@ func (r *Reader[H, V]) Read(p []byte) (int, error) {
 	n := copy(p, b)
 	r.advance(n)
 	return n, err
+}
+
+// Rest is for a reader whose seat rests, or does so no longer (see Flight.Rest):
+// it does not set the leader's pace.
+func (r *Reader[H, V]) Rest(rests bool) {
+	f := r.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.rests = rests; !rests {
+		f.front = max(f.front, r.off)
+		f.passed.broadcast()
+	}
 }
 
 // Keep has the flight keep what Again is to read: bytes from off on, of those

@@ -86,7 +86,7 @@ func (f *Flight[H, V]) waitForRoomLocked(full error) error {
 		switch {
 		case f.abandoned:
 			return ErrAbandoned
-		case f.seats == 0:
+		case f.seats == f.resting:
 			return full // nobody to wait for
 		case f.releaseLocked():
 			return nil

@@ -29,6 +29,7 @@ import (
 //	                                after the answer has been stored, "done:" and that
 //	jaegis:fill:{NAME}:TOKEN        the stream: the answer as it comes, if anybody follows
 //	jaegis:fill:{NAME}:TOKEN:NONCE  what the holder answers to one who knocks
+//	jaegis:fill:{NAME}:TOKEN:read   that somebody follows
 //	jaegis:fill:{NAME}:by:DIGEST    who is about to write this entry, under another key's lease
 //	jaegis:fill:@NODE               the door: who wants to follow knocks here
 //
@@ -37,7 +38,8 @@ import (
 //	claim    take the lease, or learn who holds it
 //	knock    at the holder's door, and wait for its answer: whether one may follow
 //	publish  the holder, once somebody follows: what has come so far, then live
-//	follow   read the stream, each item as it is added
+//	follow   read the stream, each item as it is added, and say so now and then: a
+//	         fetch that is only for others ends when nobody follows any more
 //	release  the holder, when the answer is in the store or will not be
 //	ask      who has had a part, hears nothing more and does not find the lease: knock
 //	         again, for the rest
@@ -59,13 +61,14 @@ import (
 //	follower  that has had nothing gives up at once; else it waits for Redis for
 //	          awayTime, and then for the holder's word for resumeTime
 //
-// The user needs SET, GET, DEL, UNLINK, PEXPIRE, TIME, RPUSH, BLPOP, XADD,
+// The user needs SET, GET, DEL, UNLINK, EXISTS, PEXPIRE, TIME, RPUSH, BLPOP, XADD,
 // XREAD, XREVRANGE, XTRIM, EVAL and EVALSHA on jaegis:*.
 type Fills struct {
 	s        *Store
 	node     string
 	maxBytes int64
 	talk     goredis.UniversalClient // for all that is answered at once
+	beating  goredis.UniversalClient // for the heart, which waits for nobody
 	blocked  goredis.UniversalClient // for the door and for followers
 	slots    chan struct{}           // one for each follower that there may be
 	sealing  sealing
@@ -93,14 +96,16 @@ type FillOptions struct {
 	MaxBytes int64
 
 	// MaxConnections bounds the connections together, which come on top of those
-	// of the Store: talkers for what is answered at once, one for the door, and
-	// one for each answer of another node that is followed. 64 if not positive;
-	// fewer than talkers+2 count as that.
+	// of the Store: a quarter of them, minTalkers to maxTalkers, for what is
+	// answered at once, one for the heart, one for the door, and one for each
+	// answer of another node that is followed. 64 if not positive; fewer than
+	// minTalkers+3 count as that.
 	MaxConnections int
 }
 
 const (
-	talkers = 8
+	minTalkers = 8
+	maxTalkers = 32
 
 	// leaseTime is how long a lease lasts that is not renewed, and beat how often
 	// it is. A follower that hears nothing for quietTime looks whether
@@ -126,6 +131,11 @@ const (
 	streamTime = 5 * time.Second
 	landedTime = 10 * time.Second
 
+	// signTime is how long a sign lasts that somebody follows, and signEvery how
+	// often it is given.
+	signTime  = 4 * time.Second
+	signEvery = time.Second
+
 	// maxTries bounds how often one Claim meets a holder that is gone.
 	maxTries = 5
 )
@@ -139,7 +149,8 @@ func NewFills(s *Store, o FillOptions) (*Fills, error) {
 	if o.MaxConnections <= 0 {
 		o.MaxConnections = 64
 	}
-	followers := max(1, o.MaxConnections-talkers-1)
+	talkers := min(max(o.MaxConnections/4, minTalkers), maxTalkers)
+	followers := max(1, o.MaxConnections-talkers-2)
 	f := &Fills{
 		s: s, node: randomHex(8), maxBytes: o.MaxBytes, sealing: plainly{}, slots: make(chan struct{}, followers),
 		begun: make(chan struct{}, 1), leases: map[string]*lease{}, deaf: map[string]time.Time{}, closing: make(chan struct{}),
@@ -148,8 +159,8 @@ func NewFills(s *Store, o FillOptions) (*Fills, error) {
 		f.sealing = encrypted{s.sealer}
 	}
 	var err error
-	if f.talk, f.blocked, err = fillClients(s.opts, followers+1); err != nil {
-		return nil, err
+	if err = f.open(talkers, followers); err != nil {
+		return nil, errors.Join(err, f.closeClients())
 	}
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	f.running.Go(f.heart)
@@ -157,18 +168,31 @@ func NewFills(s *Store, o FillOptions) (*Fills, error) {
 	return f, nil
 }
 
-// fillClients makes the two clients.
-func fillClients(opts Options, blocked int) (goredis.UniversalClient, goredis.UniversalClient, error) {
-	talk, err := opts.client(purpose{conns: talkers, pipes: -1, turn: opts.Budget / 2, reply: patience(opts), singly: true})
-	if err != nil {
-		return nil, nil, err
+// open makes the clients. Each blocking call has a time of its own, in its
+// context.
+func (f *Fills) open(talkers, followers int) (err error) {
+	o := f.s.opts
+	turn, reply := o.Budget/2, patience(o)
+	for client, p := range map[*goredis.UniversalClient]purpose{
+		&f.talk:    {conns: talkers, pipes: -1, turn: turn, reply: reply, singly: true},
+		&f.beating: {conns: 1, pipes: -1, turn: turn, reply: reply, singly: true},
+		&f.blocked: {conns: followers + 1, pipes: -1, turn: turn, reply: doorTime + reply},
+	} {
+		if *client, err = o.client(p); err != nil {
+			return err
+		}
 	}
-	// Each blocking call has a time of its own, in its context.
-	block, err := opts.client(purpose{conns: blocked, pipes: -1, turn: opts.Budget / 2, reply: doorTime + patience(opts)})
-	if err != nil {
-		return nil, nil, errors.Join(err, talk.Close())
+	return nil
+}
+
+func (f *Fills) closeClients() error {
+	var errs []error
+	for _, c := range []goredis.UniversalClient{f.talk, f.beating, f.blocked} {
+		if c != nil {
+			errs = append(errs, c.Close())
+		}
 	}
-	return talk, block, nil
+	return errors.Join(errs...)
 }
 
 // patience is how long Redis may take for what no request waits for.
@@ -207,18 +231,18 @@ func (f *Fills) Close() error {
 	}
 	f.stop()
 	<-ended
-	err := errors.Join(f.talk.Close(), f.blocked.Close())
+	err := f.closeClients()
 	f.running.Wait()
 	return err
 }
 
 // Claim implements store.Fills. It takes no longer than the budget, unless it
 // waits for a holder's answer.
-func (f *Fills) Claim(ctx context.Context, key cachekey.Key, seen string, answer store.Answer) (store.Claim, error) {
+func (f *Fills) Claim(ctx context.Context, key cachekey.Key, want store.Want) (store.Claim, error) {
 	over := "" // a holder that is known to be none any more
 	for range maxTries {
-		l := f.newLease(key, answer)
-		holder, err := f.take(ctx, l, seen, over)
+		l := f.newLease(key, want.Answer)
+		holder, err := f.take(ctx, l, want.Seen, over)
 		switch {
 		case err != nil:
 			f.counts.failed.Add(1)
@@ -229,6 +253,9 @@ func (f *Fills) Claim(ctx context.Context, key cachekey.Key, seen string, answer
 		case strings.HasPrefix(holder, landedMark):
 			f.counts.landed.Add(1)
 			return store.Claim{Landed: holder}, nil
+		case want.OnlyLead:
+			f.counts.left.Add(1)
+			return store.Claim{Held: true}, nil
 		}
 		claim, err := f.join(ctx, key, holder)
 		if !errors.Is(err, store.ErrHolderGone) {

@@ -115,7 +115,9 @@ func (f *Fills) consider(k knock) string {
 	if !ok {
 		return replyNo
 	}
-	f.publish(l)
+	if !f.publish(l) {
+		return replyGone
+	}
 	return replyYes + " " + admissionText(may)
 }
 
@@ -180,15 +182,20 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1`)
 
 // publish sets what publishes the lease's answer going, unless something does or
-// has done.
-func (f *Fills) publish(l *lease) {
+// has done. It is false when it is too late for that.
+func (f *Fills) publish(l *lease) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if l.end != nil || f.closed {
-		return
+	l.asked = time.Now()
+	switch {
+	case l.state == leaseOver || f.closed:
+		return false
+	case l.end != nil:
+		return true
 	}
 	var ctx context.Context
 	ctx, l.end = context.WithCancel(f.ctx)
 	l.publisher = &publisher{f: f, l: l, ctx: ctx, source: l.answer.Pieces(ctx), first: 1}
 	f.publishing.Go(l.publisher.run)
+	return true
 }

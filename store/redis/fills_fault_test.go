@@ -16,7 +16,7 @@ func TestAHungRedisHoldsAClaimUpForTheBudgetAtMost(t *testing.T) {
 	server := storetest.StartRedis(t)
 	n := openNode(t, redis.Options{URL: server.URL, Budget: budget}, redis.FillOptions{})
 	storetest.Eventually(t, closesWithin, "a lease", func() bool {
-		c, err := n.Claim(t.Context(), storetest.Key("first"), "", newAnswer())
+		c, err := n.Claim(t.Context(), storetest.Key("first"), store.Want{Answer: newAnswer()})
 		if c.Lease != nil {
 			c.Lease.Release(false)
 		}
@@ -24,16 +24,16 @@ func TestAHungRedisHoldsAClaimUpForTheBudgetAtMost(t *testing.T) {
 	})
 	server.Stop()
 	begin := time.Now()
-	if c, err := n.Claim(t.Context(), storetest.Key("k"), "", newAnswer()); err == nil || time.Since(begin) > late {
+	if c, err := n.Claim(t.Context(), storetest.Key("k"), store.Want{Answer: newAnswer()}); err == nil || time.Since(begin) > late {
 		t.Errorf("%+v, %v after %v", c, err, time.Since(begin))
 	}
 	storetest.Eventually(t, opensWithin, "the breaker opens", isOpen(n.store))
-	if _, err := n.Claim(t.Context(), storetest.Key("k"), "", newAnswer()); !errors.Is(err, redis.ErrOpen) {
+	if _, err := n.Claim(t.Context(), storetest.Key("k"), store.Want{Answer: newAnswer()}); !errors.Is(err, redis.ErrOpen) {
 		t.Errorf("Claim while open: %v", err)
 	}
 	server.Cont()
 	storetest.Eventually(t, closesWithin, "a lease after Redis went on", func() bool {
-		c, err := n.Claim(t.Context(), storetest.Key("k"), "", newAnswer())
+		c, err := n.Claim(t.Context(), storetest.Key("k"), store.Want{Answer: newAnswer()})
 		if c.Lease != nil {
 			defer c.Lease.Release(false)
 		}
@@ -125,7 +125,7 @@ func TestARedisThatIsFullEndsTheSharing(t *testing.T) {
 	if got, _, err := rest(p); err == nil || isGone(err) || time.Since(begin) > passesOnWithin { // it is not the node that has failed
 		t.Errorf("%d bytes, %v after %v", len(got), err, time.Since(begin))
 	}
-	if st := n[0].Stats(); st.Lost != 1 || st.Held != 0 || n[0].store.State().Open {
+	if st := n[0].Stats(); st.Lost != 0 || st.Held != 1 || n[0].store.State().Open { // what it fetches it may still store
 		t.Errorf("%+v, %+v", st, n[0].store.State())
 	}
 }
@@ -142,7 +142,7 @@ func TestAUserWhoMayNotShareIsToldSoOnceAndIsNoOutage(t *testing.T) {
 			URL: server.URL, Username: "app", Password: "secret", Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		}, redis.FillOptions{})
 		for range 10 {
-			if c, err := n.Claim(t.Context(), storetest.Key("k"), "", newAnswer()); err == nil || errors.Is(err, redis.ErrOpen) {
+			if c, err := n.Claim(t.Context(), storetest.Key("k"), store.Want{Answer: newAnswer()}); err == nil || errors.Is(err, redis.ErrOpen) {
 				t.Errorf("%+v, %v", c, err)
 			}
 		}
@@ -159,7 +159,7 @@ func TestAClaimOfOneWhoHasLeftIsNone(t *testing.T) {
 	n, key := nodesOf(t, server, 2), storetest.Key("k")
 	ctx, cancel := contextWithCause(t)
 	n[0].leads(t, key, newAnswer())
-	c, err := n[1].Claim(ctx, key, "", newAnswer())
+	c, err := n[1].Claim(ctx, key, store.Want{Answer: newAnswer()})
 	if err != nil || c.Follow == nil {
 		t.Fatalf("%+v, %v", c, err)
 	}
@@ -168,7 +168,7 @@ func TestAClaimOfOneWhoHasLeftIsNone(t *testing.T) {
 		t.Errorf("Next: %v; want why it left", err)
 	}
 	c.Follow.Close()
-	if c, err := n[1].Claim(ctx, key, "", newAnswer()); err == nil {
+	if c, err := n[1].Claim(ctx, key, store.Want{Answer: newAnswer()}); err == nil {
 		t.Errorf("%+v", c)
 	}
 }

@@ -31,7 +31,7 @@ func (f *Fills) join(ctx context.Context, key cachekey.Key, holder string) (stor
 		f.counts.busy.Add(1)
 		return store.Claim{}, nil
 	}
-	w := &follower{f: f, ctx: ctx, lease: leaseName(key.String()), token: holder, node: node}
+	w := &follower{f: f, ctx: ctx, lease: leaseName(key.String()), token: holder, node: node, count: itemsAtOnce}
 	of, may, err := w.knock()
 	switch {
 	case err != nil:
@@ -55,6 +55,9 @@ type follower struct {
 	lease  string
 	token  string
 	node   string    // that holds it
+	signed time.Time // when it last said that it follows
+	heard  time.Time // when it last heard from the holder
+	count  int64     // of items that are read in one go
 	fault  time.Time // when Redis first failed it since a sign of the holder; zero: it has not
 	asked  time.Time // when it first asked the holder for the rest, likewise
 	last   uint64    // number of the item that was given last
@@ -142,9 +145,22 @@ func (w *follower) reply(k knock) (reply string, err error) {
 }
 
 // wait lets a call through that Redis answers within quietTime. What
-// the library itself allows a blocking call is ten seconds more.
+// the library itself allows a blocking call is ten seconds more. A reply that is
+// late may be on its way over a thin line: that is told to this caller alone, not
+// to the breaker, which hears of a server that hangs from all other calls.
 func (w *follower) wait(do func(context.Context) error) error {
-	return w.f.call(w.ctx, w.lease, quietTime+patience(w.f.s.opts), do)
+	var late error
+	err := w.f.call(w.ctx, w.lease, quietTime+patience(w.f.s.opts), func(ctx context.Context) error {
+		err := do(ctx)
+		if err != nil && ctx.Err() != nil {
+			late, err = err, goredis.ErrPoolTimeout
+		}
+		return err
+	})
+	if late != nil {
+		return late
+	}
+	return err
 }
 
 // look looks whether the holder has its lease. Where it has not, one who follows
@@ -161,9 +177,10 @@ func (w *follower) look() error {
 		return w.bear(err)
 	case err != nil:
 		return err
+	case holder == w.token && !w.begun && !w.fault.IsZero() && time.Since(w.fault) > lateTime:
+		return errNotBrought
 	case holder == w.token:
-		w.fault, w.asked = time.Time{}, time.Time{}
-		return nil
+		return w.attend()
 	case !w.begun && !w.fault.IsZero():
 		return errNotBrought
 	case w.may:
@@ -173,6 +190,32 @@ func (w *follower) look() error {
 	}
 	return store.ErrHolderGone
 }
+
+// attend is for one who hears nothing while the holder has its lease. Now and
+// then it asks, for what is published may have come to an end.
+func (w *follower) attend() error {
+	w.asked = time.Time{}
+	if w.begun {
+		w.fault = time.Time{}
+	}
+	if !w.may || time.Since(w.heard) < attendTime {
+		return nil
+	}
+	w.heard = time.Now()
+	if reply, err := w.send(w.newKnock(), patience(w.f.s.opts)); err == nil && reply == replyGone {
+		return errNotBrought
+	}
+	return nil
+}
+
+const (
+	// attendTime is how long one who follows hears nothing before it asks.
+	attendTime = time.Second
+
+	// lateTime is how long one who has had nothing waits where the holder has its
+	// lease and what it has published does not come.
+	lateTime = time.Second
+)
 
 // errNotBrought is what who follows gets when it is not the holder that has
 // failed, or nobody knows.
@@ -260,15 +303,28 @@ var errBehind = errors.New("more has come of the answer of another node than is 
 
 func (w *follower) stream() string { return streamName(w.lease, w.token) }
 
-// itemsAtOnce bounds what is read in one go.
-const itemsAtOnce = 16
+// itemsAtOnce bounds what is read in one go; over a line on which that takes too
+// long it is less.
+const itemsAtOnce = 4
+
+// sign says now and then that somebody follows. Where that fails it is said again.
+func (w *follower) sign() {
+	if time.Since(w.signed) < signEvery {
+		return
+	}
+	w.signed = time.Now()
+	_ = w.f.call(w.ctx, w.lease, w.f.s.opts.Budget, func(ctx context.Context) error {
+		return w.f.talk.Set(ctx, readName(w.stream()), "1", signTime).Err()
+	})
+}
 
 // read waits for items. When there are none for a while it looks whether the
 // holder is alive.
 func (w *follower) read() error {
+	w.sign()
 	err := w.wait(func(ctx context.Context) error {
 		got, err := w.f.blocked.XRead(ctx, &goredis.XReadArgs{
-			Streams: []string{w.stream(), itemID(w.last)}, Count: itemsAtOnce, Block: quietTime,
+			Streams: []string{w.stream(), itemID(w.last)}, Count: w.count, Block: quietTime,
 		}).Result()
 		if errors.Is(err, goredis.Nil) {
 			return nil
@@ -280,15 +336,19 @@ func (w *follower) read() error {
 	})
 	switch {
 	case err == nil && len(w.items) > 0:
-		w.fault, w.asked = time.Time{}, time.Time{}
+		w.fault, w.asked, w.heard = time.Time{}, time.Time{}, time.Now()
 		return nil
 	case err == nil:
 		return w.look()
 	case w.ctx.Err() != nil:
 		return context.Cause(w.ctx)
-	case w.begun:
+	}
+	w.count = max(1, w.count/2)
+	if w.begun {
 		return w.bear(err)
 	}
-	w.fault = time.Now()
+	if w.fault.IsZero() {
+		w.fault = time.Now()
+	}
 	return w.look() // late, on a busy machine, is not away
 }

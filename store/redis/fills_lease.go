@@ -28,6 +28,7 @@ type lease struct {
 	renewed   time.Time // just before it was last taken or renewed
 	at        int64     // when that was, by Redis' clock, in milliseconds
 	shaky     bool      // it could not be renewed since
+	asked     time.Time // when somebody last asked to follow, or was said to
 	waiting   []knock   // of those who are to be told once it is given back
 	publisher *publisher
 	end       context.CancelFunc // ends that; nil until there is one
@@ -53,6 +54,9 @@ const (
 func leaseName(entry string) string { return "jaegis:fill:{" + entry + "}" }
 
 func doorName(node string) string { return "jaegis:fill:@" + node }
+
+// readName is where those who follow say so.
+func readName(stream string) string { return stream + ":read" }
 
 func streamName(lease, token string) string { return lease + ":" + token }
 
@@ -171,13 +175,10 @@ func (l *lease) giveBack(mark string) {
 	}
 }
 
-// resign gives up a lease while its answer is still coming, because Redis does
-// not take it. Who follows finds neither lease nor stream, and is told.
-func (f *Fills) resign(l *lease) {
-	if f.holds(l) {
-		f.counts.lost.Add(1)
-		l.giveBack("")
-	}
+// unpublish ends what is published of an answer that is still coming, because
+// Redis does not take it. Who follows hears nothing more, asks and is told.
+func (f *Fills) unpublish(l *lease) {
+	l.closed.Store(true)
 	_ = f.call(f.ctx, l.name, f.s.opts.Budget, func(ctx context.Context) error { return f.talk.Unlink(ctx, l.stream()).Err() })
 }
 
@@ -255,17 +256,18 @@ func (f *Fills) byServer(all []*lease) map[*shard][]*lease {
 
 // renewScript renews a lease, or takes it again if nobody has it, and nobody can
 // have had it and be forgotten: so little time has passed, by Redis' own clock,
-// since it was renewed. It is EVAL's: in a pipeline there is no second try for a
-// script that the server does not know by its digest.
-const renewScript = `
+// since it was renewed. It says whether anybody follows, too.
+const renewSource = `
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] or not holder and math.abs(ms - ARGV[4]) > tonumber(ARGV[5]) then return {0, ms} end
+if holder and holder ~= ARGV[1] or not holder and math.abs(ms - ARGV[4]) > tonumber(ARGV[5]) then return {0, ms, 0} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 local whole = redis.call('PEXPIRE', KEYS[2], ARGV[3])
 if not holder then whole = 0 end
-return {1 + whole, ms}`
+return {1 + whole, ms, redis.call('EXISTS', KEYS[3])}`
+
+var renewScript = goredis.NewScript(renewSource)
 
 // What renewScript gives first.
 const (
@@ -282,12 +284,17 @@ const maxRenewed = 256
 func (f *Fills) renew(all []*lease) {
 	for some := range slices.Chunk(all, maxRenewed) {
 		now := time.Now()
-		for i, result := range f.askRenewed(some) {
+		results := f.askRenewed(some, goredis.Pipeliner.EvalSha, renewScript.Hash())
+		if slices.ContainsFunc(results, isUnknown) {
+			results = f.askRenewed(some, goredis.Pipeliner.Eval, renewSource)
+		}
+		for i, result := range results {
 			var got []int64
 			if result != nil {
 				got, _ = result.Int64Slice() // an error is as good as no answer
 			}
-			if len(got) == 2 {
+			if len(got) == 3 {
+				f.heed(some[i], got[2] == 1)
 				f.renewed(some[i], now, got[0], got[1])
 			} else {
 				f.doubt(some[i])
@@ -296,19 +303,39 @@ func (f *Fills) renew(all []*lease) {
 	}
 }
 
+// isUnknown says that a server does not know a script by its digest. In a pipeline
+// the library does not send it then.
+func isUnknown(c *goredis.Cmd) bool { return c != nil && goredis.HasErrorPrefix(c.Err(), "NOSCRIPT") }
+
 // askRenewed asks for that, and gives what Redis says of each.
-func (f *Fills) askRenewed(all []*lease) []*goredis.Cmd {
+func (f *Fills) askRenewed(all []*lease, eval evaluation, script string) []*goredis.Cmd {
 	results := make([]*goredis.Cmd, len(all))
 	_ = f.call(f.ctx, all[0].name, beat, func(ctx context.Context) error {
-		pipe := f.talk.Pipeline()
+		pipe := f.beating.Pipeline()
 		for i, l := range all {
 			_, at := f.lastRenewed(l)
-			results[i] = pipe.Eval(ctx, renewScript, []string{l.name, l.stream()}, l.token, leaseTime.Milliseconds(), streamTime.Milliseconds(), at, holdTime.Milliseconds())
+			results[i] = eval(pipe, ctx, script, []string{l.name, l.stream(), readName(l.stream())}, l.token, leaseTime.Milliseconds(), streamTime.Milliseconds(), at, holdTime.Milliseconds())
 		}
 		_, err := pipe.Exec(ctx)
 		return err
 	})
 	return results
+}
+
+// evaluation is how a pipeline is told a script: by its digest or as it is.
+type evaluation = func(pipe goredis.Pipeliner, ctx context.Context, script string, keys []string, args ...any) *goredis.Cmd
+
+// heed hears whether anybody follows, and has what is published rest while nobody
+// does: so its fetch may end.
+func (f *Fills) heed(l *lease, followed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if followed {
+		l.asked = time.Now()
+	}
+	if p := l.publisher; p != nil {
+		p.rest(time.Since(l.asked) > signTime)
+	}
 }
 
 // renewed heeds what Redis says of a lease, asked at a time of ours and at one of

@@ -20,6 +20,8 @@ type publisher struct {
 	ctx    context.Context
 	source store.Source
 
+	rests bool // guarded by f.mu: the source has been told that nobody follows
+
 	mu     sync.Mutex
 	first  uint64      // number of the first item that is kept
 	ends   []int64     // of the items from that on: where in the body each ends
@@ -51,7 +53,7 @@ func (p *publisher) all() bool {
 				n = min(n, maxItem)
 			}
 			if !p.add(store.Piece{Kind: piece.Kind, Data: rest[:n]}) {
-				p.f.resign(p.l)
+				p.f.unpublish(p.l)
 				return false
 			}
 			if rest = rest[n:]; len(rest) == 0 {
@@ -109,6 +111,14 @@ func (p *publisher) mend() {
 	p.there = 0
 	p.mu.Unlock()
 	_ = p.bring() // where it fails, the next item is added no sooner either
+}
+
+// rest tells the source that nobody follows, or that somebody does again.
+func (p *publisher) rest(rests bool) {
+	if p.rests != rests {
+		p.rests = rests
+		p.source.Rest(rests)
+	}
 }
 
 // keeps says whether an item can be brought, when it has come.
@@ -202,12 +212,17 @@ func (p *publisher) itemLocked(number uint64) (store.Piece, error) {
 // is there: a smaller one when some before it are missing.
 func (p *publisher) send(number, first uint64, piece store.Piece) (there uint64, err error) {
 	stream := p.l.stream()
-	item := p.f.sealItem(stream, number, piece)
+	item, followed := p.f.sealItem(stream, number, piece), false
 	err = p.f.call(p.ctx, stream, patience(p.f.s.opts), func(ctx context.Context) error {
-		n, err := addScript.Run(ctx, p.f.talk, []string{stream}, number, item, first, streamTime.Milliseconds()).Int64()
-		there = uint64(max(n, 0))
+		got, err := addScript.Run(ctx, p.f.talk, []string{stream, readName(stream)}, number, item, first, streamTime.Milliseconds()).Int64Slice()
+		if err == nil && len(got) == 2 {
+			there, followed = uint64(max(got[0], 0)), got[1] == 1
+		}
 		return err
 	})
+	if err == nil {
+		p.f.heed(p.l, followed)
+	}
 	return there, err
 }
 
@@ -217,8 +232,9 @@ var addScript = goredis.NewScript(`
 local top, last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1), 0
 if top[1] then last = tonumber(string.match(top[1][1], '^%d+')) end
 local number, first = tonumber(ARGV[1]), tonumber(ARGV[3])
-if last >= number or last < number - 1 and number > first then return last end
+local followed = redis.call('EXISTS', KEYS[2])
+if last >= number or last < number - 1 and number > first then return {last, followed} end
 redis.call('XADD', KEYS[1], ARGV[1] .. '-0', '` + itemField + `', ARGV[2])
 if first > 1 then redis.call('XTRIM', KEYS[1], 'MINID', first) end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return number`)
+return {number, followed}`)

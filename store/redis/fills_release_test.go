@@ -105,7 +105,7 @@ func TestWhoKnocksDuringAReleaseFindsWhatHasLanded(t *testing.T) {
 		time.Sleep(150 * time.Millisecond) // the other has knocked
 		release.let()
 	})
-	c, err := other.Claim(t.Context(), storetest.Key("k"), "", newAnswer())
+	c, err := other.Claim(t.Context(), storetest.Key("k"), store.Want{Answer: newAnswer()})
 	if err != nil || c.Landed == "" {
 		t.Errorf("%+v, %v; want what has landed", c, err)
 	}
@@ -171,7 +171,7 @@ func TestADeafNodeIsNotAskedForAWhile(t *testing.T) {
 	knocks := func() int64 { return raw.LLen(t.Context(), "jaegis:fill:@"+strings.Repeat("a", 16)).Val() }
 	for _, key := range []string{"a", "b", "b"} {
 		before := knocks()
-		if c, err := n.Claim(t.Context(), storetest.Key(key), "", newAnswer()); err != nil || c.Lease != nil || c.Follow != nil || c.Landed != "" {
+		if c, err := n.Claim(t.Context(), storetest.Key(key), store.Want{Answer: newAnswer()}); err != nil || c.Lease != nil || c.Follow != nil || c.Landed != "" {
 			t.Errorf("%+v, %v; want to go alone", c, err)
 		}
 		if asked := knocks() > before; asked != (key == "a") {
@@ -193,5 +193,81 @@ func TestManyLeasesAreKeptUp(t *testing.T) {
 	time.Sleep(3 * time.Second)
 	if got := len(keysOf(t, raw, "jaegis:fill:*")); got != many || n.Stats().Lost != 0 {
 		t.Errorf("%d of %d leases are there, %+v", got, many, n.Stats())
+	}
+}
+
+// Over a line on which all that is published takes longer than Redis may be
+// silent, it comes all the same, and Redis is not taken for broken.
+func TestAnAnswerComesOverAThinLine(t *testing.T) {
+	t.Parallel()
+	server := storetest.StartRedis(t)
+	line := startNetwork(t, server.Addr)
+	line.worsen("bandwidth", map[string]any{"rate": 1000}) // KB/s
+	holder := openNode(t, redis.Options{URL: server.URL}, redis.FillOptions{})
+	reader := openNode(t, redis.Options{URL: "redis://" + line.addr, Budget: 100 * time.Millisecond}, redis.FillOptions{})
+	a, want := newAnswer(), strings.Repeat("0123456789abcdef", 256<<10)
+	holder.leads(t, storetest.Key("k"), a)
+	p := reader.follows(t, storetest.Key("k"))
+	a.give(head("h"), body(want), end("e"))
+	if got, last, err := rest(p); err != nil || got != want || last.Kind != store.PieceEnd {
+		t.Errorf("%d of %d bytes, %c, %v", len(got), len(want), last.Kind, err)
+	}
+	if reader.store.State().Open {
+		t.Error("Redis is left alone")
+	}
+}
+
+// The answer hears when nobody follows any more, and when somebody does again.
+func TestAnAnswerRestsWhileNobodyFollows(t *testing.T) {
+	t.Parallel()
+	server := storetest.StartRedis(t)
+	n, key, a := nodesOf(t, server, 3), storetest.Key("k"), newAnswer()
+	n[0].leads(t, key, a)
+	p := n[1].follows(t, key)
+	a.give(head("h"))
+	wantPiece(t, p, head("h"))
+	quiet := make(chan error, 1)
+	go func() { // waits for more, for longer than a sign lasts
+		_, err := p.Next()
+		quiet <- err
+	}()
+	rests := func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.rests
+	}
+	for begin := time.Now(); time.Since(begin) < 6*time.Second; time.Sleep(50 * time.Millisecond) {
+		if rests() {
+			t.Fatal("it rests while somebody follows")
+		}
+	}
+	a.give(body("b"))
+	if err := <-quiet; err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	storetest.Eventually(t, 4*time.Second+passesOnWithin, "it rests", rests)
+	again := n[2].follows(t, key)
+	storetest.Eventually(t, passesOnWithin, "it goes on for somebody", func() bool { return !rests() })
+	wantPiece(t, again, head("h"))
+	wantPiece(t, again, body("b"))
+}
+
+// Who wants no more than to be the one that fetches is told that another is.
+func TestWhoOnlyWantsToLeadKnocksAtNoDoor(t *testing.T) {
+	t.Parallel()
+	server := storetest.StartRedis(t)
+	n, key, a := nodesOf(t, server, 2), storetest.Key("k"), newAnswer()
+	lease := n[0].leads(t, key, a)
+	c, err := n[1].Claim(t.Context(), key, store.Want{Answer: newAnswer(), OnlyLead: true})
+	if err != nil || !c.Held || c.Lease != nil || c.Follow != nil {
+		t.Errorf("%+v, %v", c, err)
+	}
+	lease.Release(false)
+	if opened, _ := a.counts(); opened != 0 {
+		t.Error("the answer was read")
+	}
+	if c, err = n[1].Claim(t.Context(), key, store.Want{Answer: newAnswer(), OnlyLead: true}); err != nil || c.Lease == nil {
+		t.Errorf("%+v, %v", c, err)
 	}
 }

@@ -58,8 +58,9 @@ type answer struct {
 	no     bool          // nobody may follow
 	age    time.Duration
 	stamp  store.Stamp
-	opened int // times that Pieces was called
-	closed int // times that what it gave was closed
+	rests  bool // nobody follows at present
+	opened int  // times that Pieces was called
+	closed int  // times that what it gave was closed
 }
 
 func newAnswer() *answer { return &answer{came: make(chan struct{})} }
@@ -147,6 +148,12 @@ func (g *given) Again(p []byte, off int64) error {
 	return nil
 }
 
+func (g *given) Rest(rests bool) {
+	g.a.mu.Lock()
+	defer g.a.mu.Unlock()
+	g.a.rests = rests
+}
+
 func (g *given) Keep(off int64) {
 	g.a.mu.Lock()
 	defer g.a.mu.Unlock()
@@ -166,7 +173,7 @@ func end(s string) store.Piece  { return store.Piece{Kind: store.PieceEnd, Data:
 // leads claims a key, and must get its lease.
 func (n *node) leads(t testing.TB, key cachekey.Key, a store.Answer) store.Lease {
 	t.Helper()
-	c, err := n.Claim(t.Context(), key, "", a)
+	c, err := n.Claim(t.Context(), key, store.Want{Answer: a})
 	if err != nil || c.Lease == nil {
 		t.Fatalf("Claim: %+v, %v; want the lease", c, err)
 	}
@@ -176,7 +183,7 @@ func (n *node) leads(t testing.TB, key cachekey.Key, a store.Answer) store.Lease
 // follows claims a key, and must be told to follow.
 func (n *node) follows(t testing.TB, key cachekey.Key) store.Pieces {
 	t.Helper()
-	c, err := n.Claim(t.Context(), key, "", newAnswer())
+	c, err := n.Claim(t.Context(), key, store.Want{Answer: newAnswer()})
 	if err != nil || c.Follow == nil {
 		t.Fatalf("Claim: %+v, %v; want to follow", c, err)
 	}

@@ -10,6 +10,7 @@ type FillStats struct {
 	Led      int64 // claims that got the lease
 	Followed int64 // that follow another node
 	Landed   int64 // that found that another node's answer has just been stored
+	Left     int64 // that found another node at it, and wanted no more
 	Alone    int64 // of which the holder said that they cannot follow
 	Busy     int64 // that could not follow because too many did
 	Failed   int64 // that Redis gave no answer to
@@ -20,7 +21,7 @@ type FillStats struct {
 }
 
 type fillCounts struct {
-	led, followed, landed, alone, busy, failed, passed, lost atomic.Int64
+	led, followed, landed, left, alone, busy, failed, passed, lost atomic.Int64
 }
 
 // Stats gives the counts.
@@ -28,7 +29,7 @@ func (f *Fills) Stats() FillStats {
 	c := &f.counts
 	return FillStats{
 		Held: len(f.held()),
-		Led:  c.led.Load(), Followed: c.followed.Load(), Landed: c.landed.Load(), Alone: c.alone.Load(),
+		Led:  c.led.Load(), Followed: c.followed.Load(), Landed: c.landed.Load(), Left: c.left.Load(), Alone: c.alone.Load(),
 		Busy: c.busy.Load(), Failed: c.failed.Load(), Passed: c.passed.Load(), Lost: c.lost.Load(),
 		Fenced: f.s.counts.fenced.Load(),
 	}

@@ -71,11 +71,11 @@ func TestAClaimBehindAnAnswerThatHasLandedIsToLookAgain(t *testing.T) {
 	server := storetest.StartRedis(t)
 	n, key := nodesOf(t, server, 2), storetest.Key("k")
 	n[0].leads(t, key, newAnswer()).Release(true)
-	c, err := n[1].Claim(t.Context(), key, "", newAnswer())
+	c, err := n[1].Claim(t.Context(), key, store.Want{Answer: newAnswer()})
 	if err != nil || c.Landed == "" || c.Lease != nil || c.Follow != nil {
 		t.Fatalf("%+v, %v; want to look again", c, err)
 	}
-	again, err := n[1].Claim(t.Context(), key, c.Landed, newAnswer())
+	again, err := n[1].Claim(t.Context(), key, store.Want{Seen: c.Landed, Answer: newAnswer()})
 	if err != nil || again.Lease == nil {
 		t.Fatalf("%+v, %v; want the lease", again, err)
 	}
@@ -151,7 +151,7 @@ func TestALeaseOfWhichItsOwnNodeKnowsNothingIsTakenAtOnce(t *testing.T) {
 	if err := raw.Set(t.Context(), name, "2"+token[1:], time.Hour).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := n[1].Claim(t.Context(), key, "", newAnswer()); err != nil || c.Lease != nil || c.Follow != nil || c.Landed != "" {
+	if c, err := n[1].Claim(t.Context(), key, store.Want{Answer: newAnswer()}); err != nil || c.Lease != nil || c.Follow != nil || c.Landed != "" {
 		t.Errorf("%+v, %v; want to go alone", c, err)
 	}
 }
@@ -162,7 +162,7 @@ func TestTheHolderMaySayNo(t *testing.T) {
 	a.no = true
 	lease := n[0].leads(t, key, a)
 	for _, from := range n { // a node does not follow itself either
-		if c, err := from.Claim(t.Context(), key, "", newAnswer()); err != nil || c.Lease != nil || c.Follow != nil || c.Landed != "" {
+		if c, err := from.Claim(t.Context(), key, store.Want{Answer: newAnswer()}); err != nil || c.Lease != nil || c.Follow != nil || c.Landed != "" {
 			t.Errorf("%+v, %v; want to go alone", c, err)
 		}
 	}
@@ -177,7 +177,7 @@ func TestAFollowerLearnsWhenTheAnswerWasAskedForAndWhatWasKnownThen(t *testing.T
 	n, key, a := nodesOf(t, server, 2), storetest.Key("k"), newAnswer()
 	a.age, a.stamp = 90*time.Second, store.Stamp{Epoch: 1 << 63, Seq: store.Seq{Time: 5, N: 7}}
 	n[0].leads(t, key, a)
-	c, err := n[1].Claim(t.Context(), key, "", newAnswer())
+	c, err := n[1].Claim(t.Context(), key, store.Want{Answer: newAnswer()})
 	if err != nil || c.Follow == nil || c.Age < a.age || c.Age > a.age+time.Second || c.Stamp != a.stamp {
 		t.Fatalf("%+v, %v", c, err)
 	}
@@ -188,13 +188,13 @@ func TestNoMoreAreFollowedThanThereAreConnections(t *testing.T) {
 	server := storetest.StartRedis(t)
 	a := newAnswer()
 	lead := nodesOf(t, server, 1)[0]
-	follow := openNode(t, redis.Options{URL: server.URL}, redis.FillOptions{MaxConnections: 11})
+	follow := openNode(t, redis.Options{URL: server.URL}, redis.FillOptions{MaxConnections: 12})
 	for _, name := range []string{"1", "2", "3"} {
 		lead.leads(t, storetest.Key(name), a)
 	}
 	one := follow.follows(t, storetest.Key("1"))
 	_ = follow.follows(t, storetest.Key("2"))
-	if c, err := follow.Claim(t.Context(), storetest.Key("3"), "", newAnswer()); err != nil || c.Follow != nil || c.Lease != nil {
+	if c, err := follow.Claim(t.Context(), storetest.Key("3"), store.Want{Answer: newAnswer()}); err != nil || c.Follow != nil || c.Lease != nil {
 		t.Errorf("%+v, %v; want to go alone", c, err)
 	}
 	one.Close()
@@ -236,7 +236,7 @@ func TestAStreamIsBounded(t *testing.T) {
 			}
 		}
 	}
-	if c, err := later.Claim(t.Context(), key, "", newAnswer()); err != nil || c.Follow != nil || c.Lease != nil {
+	if c, err := later.Claim(t.Context(), key, store.Want{Answer: newAnswer()}); err != nil || c.Follow != nil || c.Lease != nil {
 		t.Errorf("%+v, %v; want to go alone, for the beginning is not there any more", c, err)
 	}
 	a.give(end(""))
@@ -295,7 +295,7 @@ func TestWhoeverClaimsIsTheOnlyOneOrGetsWhatThatOneBrings(t *testing.T) {
 				for i := range 60 {
 					k := rand.IntN(len(holders))
 					key, a := storetest.Key(fmt.Sprint(k)), newAnswer()
-					c, err := n.Claim(t.Context(), key, seen[k], a)
+					c, err := n.Claim(t.Context(), key, store.Want{Seen: seen[k], Answer: a})
 					switch {
 					case err != nil:
 						t.Error(err)
@@ -366,7 +366,7 @@ func TestClosingEndsWhatWaits(t *testing.T) {
 	if _, closed := a.counts(); closed != 1 {
 		t.Errorf("the answer was closed %d times", closed)
 	}
-	if c, err := n[1].Claim(t.Context(), key, "", newAnswer()); err == nil {
+	if c, err := n[1].Claim(t.Context(), key, store.Want{Answer: newAnswer()}); err == nil {
 		t.Errorf("%+v after Close", c)
 	}
 }

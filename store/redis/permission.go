@@ -49,12 +49,12 @@ func scriptNeeds(refusal string) string {
 		return "+get +getrange +set"
 	case claimScript.Hash():
 		return "+time +get +set"
-	case digest(renewScript):
-		return "+time +get +set +pexpire"
+	case renewScript.Hash():
+		return "+time +get +set +pexpire +exists"
 	case releaseScript.Hash():
 		return "+get +del +set"
 	case addScript.Hash():
-		return "+xrevrange +xadd +xtrim +pexpire"
+		return "+xrevrange +xadd +xtrim +pexpire +exists"
 	case pushScript.Hash():
 		return "+rpush +pexpire"
 	}

@@ -14,7 +14,7 @@ import (
 func TestScriptsNeedWhatIsSaidOfThem(t *testing.T) {
 	digests := map[string]string{
 		"appendRecord": appendRecord.Hash(), "setIfScript": digest(setIfScript),
-		"claimScript": claimScript.Hash(), "renewScript": digest(renewScript), "releaseScript": releaseScript.Hash(),
+		"claimScript": claimScript.Hash(), "renewSource": renewScript.Hash(), "releaseScript": releaseScript.Hash(),
 		"addScript": addScript.Hash(), "pushScript": pushScript.Hash(),
 	}
 	files, err := filepath.Glob("*.go")
