@@ -35,12 +35,10 @@ func (l *leader) relay(in store.Pieces, asked time.Time, stamp store.Stamp) (res
 	if untrue() { // this node knows better
 		return relayRefused
 	}
-	l.f.Until(untrue)
-	l.f.RunAhead(max(l.p.window(), l.p.spools.MaxDisk/relayShare)) // what comes does not wait for this node's callers
+	l.lean(untrue)
 	defer func() {
 		if result != relayed {
-			l.f.Until(l.untrue(l.keys.base))
-			l.f.RunAhead(l.p.window())
+			l.stand()
 		}
 	}()
 	started := false
@@ -53,13 +51,8 @@ func (l *leader) relay(in store.Pieces, asked time.Time, stamp store.Stamp) (res
 			}
 		}
 	}()
-	l.rest() // a refresh that another node is at need not be tried here
-	l.f.Spare()
 	head, result := l.relayHead(in, asked)
 	if head == nil {
-		if result != relayed {
-			l.keepOn()
-		}
 		return result
 	}
 	started = true
@@ -78,7 +71,6 @@ func (l *leader) relay(in store.Pieces, asked time.Time, stamp store.Stamp) (res
 	tail, err := l.relayBody(in, length)
 	switch {
 	case errors.Is(err, errNotBrought):
-		l.keepOn()
 		return relayLost
 	case err != nil:
 		l.cutRelay(err)
@@ -98,8 +90,19 @@ func (l *leader) relay(in store.Pieces, asked time.Time, stamp store.Stamp) (res
 // node may take for being ahead of those who get it here.
 const relayShare = 8
 
-// keepOn has the fetch go on without readers, as one of this node's own does.
-func (l *leader) keepOn() {
+// lean has the flight be that of another node's answer: it is of use while
+// somebody reads, and what comes does not wait for those.
+func (l *leader) lean(untrue func() bool) {
+	l.f.Until(untrue)
+	l.f.RunAhead(max(l.p.window(), l.p.spools.MaxDisk/relayShare))
+	l.rest() // a refresh that another node is at need not be tried here
+	l.f.Spare()
+}
+
+// stand has it be that of one of this node's own fetches again.
+func (l *leader) stand() {
+	l.f.Until(l.untrue(l.keys.base))
+	l.f.RunAhead(l.p.window())
 	if l.why == fetchRefresh || !l.route.CancelAbandoned {
 		l.f.Keep()
 	}

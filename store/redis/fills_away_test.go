@@ -79,7 +79,7 @@ func (b *begun) awaitLease(t *testing.T) {
 
 func (b *begun) stream(t *testing.T) string {
 	t.Helper()
-	return keysOf(t, b.raw, "jaegis:fill:{*}:1*")[0]
+	return streamsOf(t, b.raw, "jaegis:fill:{*}")[0]
 }
 
 // Redis is away for a while in mid-answer, and comes back with nothing of what it

@@ -186,7 +186,7 @@ return 1`)
 func (f *Fills) publish(l *lease) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l.asked = time.Now()
+	l.knocked = time.Now()
 	switch {
 	case l.state == leaseOver || f.closed:
 		return false

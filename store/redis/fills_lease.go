@@ -28,7 +28,7 @@ type lease struct {
 	renewed   time.Time // just before it was last taken or renewed
 	at        int64     // when that was, by Redis' clock, in milliseconds
 	shaky     bool      // it could not be renewed since
-	asked     time.Time // when somebody last asked to follow, or was said to
+	knocked   time.Time // when somebody was last told that it may follow
 	waiting   []knock   // of those who are to be told once it is given back
 	publisher *publisher
 	end       context.CancelFunc // ends that; nil until there is one
@@ -330,11 +330,8 @@ type evaluation = func(pipe goredis.Pipeliner, ctx context.Context, script strin
 func (f *Fills) heed(l *lease, followed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if followed {
-		l.asked = time.Now()
-	}
 	if p := l.publisher; p != nil {
-		p.rest(time.Since(l.asked) > signTime)
+		p.rest(!followed && time.Since(l.knocked) > signTime) // who has just knocked has given no sign yet
 	}
 }
 

@@ -226,6 +226,14 @@ func wantExpiring(t testing.TB, raw *goredis.Client) {
 	}
 }
 
+// streamsOf gives the streams of the leases with such a name.
+func streamsOf(t testing.TB, raw *goredis.Client, lease string) []string {
+	t.Helper()
+	return slices.DeleteFunc(keysOf(t, raw, lease+":1*"), func(name string) bool {
+		return raw.Type(t.Context(), name).Val() != "stream"
+	})
+}
+
 // wantNothingLeft waits for Redis to be empty.
 func wantNothingLeft(t testing.TB, raw *goredis.Client) {
 	t.Helper()

@@ -230,7 +230,7 @@ func TestAStreamIsBounded(t *testing.T) {
 			}
 			got += len(p.Data)
 		}
-		for _, name := range keysOf(t, raw, "jaegis:fill:{*}:1*") {
+		for _, name := range streamsOf(t, raw, "jaegis:fill:{*}") {
 			if n := raw.MemoryUsage(t.Context(), name, 0).Val(); n > bound+bound/4 {
 				t.Errorf("%d bytes are in the stream, the bound is %d", n, bound)
 			}
@@ -261,7 +261,7 @@ func TestAnItemThatIsNotAsItWasWrittenIsNone(t *testing.T) {
 			a.give(head("h"), body("b"))
 			wantPiece(t, one, head("h"))
 			wantPiece(t, one, body("b"))
-			stream := keysOf(t, raw, "jaegis:fill:{"+key.String()+"}:1*")[0]
+			stream := streamsOf(t, raw, "jaegis:fill:{"+key.String()+"}")[0]
 			items := raw.XRange(t.Context(), stream, "-", "+").Val()
 			damage(stream, items[len(items)-1].Values["i"].(string))
 			if p, err := one.Next(); err == nil {

@@ -54,7 +54,7 @@ func scriptNeeds(refusal string) string {
 	case releaseScript.Hash():
 		return "+get +del +set"
 	case addScript.Hash():
-		return "+xrevrange +xadd +xtrim +pexpire +exists"
+		return "+xrevrange +exists +xadd +xtrim +pexpire"
 	case pushScript.Hash():
 		return "+rpush +pexpire"
 	}
