@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,7 @@ type witnesses struct {
 	running sync.WaitGroup
 
 	mu     sync.Mutex
+	why    error // why there was no news when they were last asked
 	at     string
 	client goredis.UniversalClient // of the server there, which follows the ledger
 	closed bool
@@ -91,7 +93,9 @@ func (w *witnesses) follower(ctx context.Context) (goredis.UniversalClient, stri
 	select {
 	case <-w.known:
 	case <-ctx.Done():
-		return nil, "", fmt.Errorf("%w: %w", errNoWord, ctx.Err())
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return nil, "", fmt.Errorf("%w: %w", errNoWord, cmp.Or(w.why, ctx.Err()))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -147,6 +151,9 @@ func (w *witnesses) run(ctx context.Context) {
 	began, doubted := time.Now(), false
 	for ctx.Err() == nil {
 		err := w.ask(ctx)
+		w.mu.Lock()
+		w.why = err
+		w.mu.Unlock()
 		since := began
 		if said := w.word.Load(); said != nil {
 			since = said.asOf
@@ -210,7 +217,7 @@ func (w *witnesses) testimony(ctx context.Context, c *goredis.SentinelClient) (w
 	case errors.Is(err, goredis.Nil):
 		return word{}, fmt.Errorf("the sentinels know no primary named %q", name)
 	case err != nil:
-		return word{}, err
+		return word{}, explain(err)
 	case len(addr) != 2:
 		return word{}, errors.New("no address")
 	}

@@ -115,3 +115,19 @@ func TestNoPurgeIsAcknowledgedWithoutTheSentinels(t *testing.T) {
 	}
 	storetest.Eventually(t, 30*time.Second, "purges", func() bool { return n.Purge(t.Context(), "tag:c", false) == nil })
 }
+
+// A user who may not ask the sentinels for each other is told so.
+func TestWhatASentinelRefusesIsSaid(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	sentinel := storetest.StartSentinel(t, storetest.SentinelOptions{})
+	for _, one := range sentinel.Sentinels {
+		if err := to(t, one).Do(t.Context(), "acl", "setuser", "default", "-sentinel|sentinels").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := open(t, sentinelOptions(sentinel))
+	storetest.Eventually(t, 20*time.Second, "the rule is named", func() bool {
+		_, err := s.Read(t.Context(), store.Position{})
+		return err != nil && strings.Contains(err.Error(), "add +sentinel|sentinels to its ACL rules")
+	})
+}
