@@ -13,7 +13,10 @@ import (
 // lagging gives the replicas, which from now on have only what they are given by
 // hand: a replica that is behind has what was there before, and this makes it
 // so, whenever and for as long as the test wants.
-type lagging []*storetest.Server
+type lagging struct {
+	primary *storetest.Server
+	behind  []*storetest.Server
+}
 
 func lag(t *testing.T, sentinel *storetest.Sentinel) lagging {
 	t.Helper()
@@ -21,13 +24,13 @@ func lag(t *testing.T, sentinel *storetest.Sentinel) lagging {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var replicas lagging
+	replicas := lagging{primary: primary}
 	for _, s := range sentinel.Servers {
 		if s != primary {
 			if err := to(t, s).ConfigSet(t.Context(), "replica-read-only", "no").Err(); err != nil {
 				t.Fatal(err)
 			}
-			replicas = append(replicas, s)
+			replicas.behind = append(replicas.behind, s)
 		}
 	}
 	return replicas
@@ -36,7 +39,14 @@ func lag(t *testing.T, sentinel *storetest.Sentinel) lagging {
 // have puts a value into all of them, as it was; an empty one takes it out.
 func (l lagging) have(t *testing.T, name, value string) {
 	t.Helper()
-	for _, s := range l {
+	// What the primary still has under way would undo it.
+	pipe := to(t, l.primary).Pipeline()
+	pipe.Set(t.Context(), "settled", "", time.Hour)
+	have := pipe.Do(t.Context(), "wait", len(l.behind), 20_000)
+	if _, err := pipe.Exec(t.Context()); err != nil || have.Val() != int64(len(l.behind)) {
+		t.Fatalf("%v replicas have all that the primary has: %v", have.Val(), err)
+	}
+	for _, s := range l.behind {
 		c, err := to(t, s), error(nil)
 		if value == "" {
 			err = c.Del(t.Context(), name).Err()
