@@ -69,6 +69,7 @@ const requestsOfAllKinds = `# what is asked for each morning
 curl URL/c/4 -F file=@a.pdf -F "note=it's" \
   -H "Authorization: Bearer $TOKEN"
 curl -X POST /c/5 --data-binary @b.txt
+curl -G URL/c/6 --data-urlencode "q=the house"
 `
 
 func TestWarmFillsTheCache(t *testing.T) {
@@ -82,13 +83,13 @@ func TestWarmFillsTheCache(t *testing.T) {
 	requests := strings.ReplaceAll(requestsOfAllKinds, "URL", p.URL)
 	code, report, errs := warm(t, requests, "--target", p.URL, "--json", "--concurrency", "2")
 	c := warmCountsOf(t, report)
-	if code != 0 || c.Requests != 5 || c.Stored != 5 || c.Errors != 0 || c.Sent == 0 || c.Received == 0 || errs != "" {
+	if code != 0 || c.Requests != 6 || c.Stored != 6 || c.Errors != 0 || c.Sent == 0 || c.Received == 0 || errs != "" {
 		t.Fatalf("exit %d, %s %s", code, report, errs)
 	}
 	calls := u.calls.Load()
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		code, report, _ = warm(t, requests, "--target", p.Addr)
-		if code == 0 && strings.Contains(report, "from the cache  5\n") {
+		if code == 0 && strings.Contains(report, "from the cache  6\n") {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -102,10 +103,15 @@ func TestWarmFillsTheCache(t *testing.T) {
 	// What curl itself sends is answered from what was warmed.
 	if path, err := exec.LookPath("curl"); err == nil {
 		dir := warmFiles(t)
-		cmd := exec.Command(path, "-s", "-o", os.DevNull, "-D", "-", p.URL+"/c/4", "-F", "file=@"+filepath.Join(dir, "a.pdf"), "-F", "note=it's", "-H", "Authorization: Bearer s3cret")
-		cmd.Env = cleanEnv()
-		if head, err := cmd.Output(); err != nil || !strings.Contains(string(head), "X-Cache: HIT") {
-			t.Errorf("%v %s", err, head)
+		for _, args := range [][]string{
+			{p.URL + "/c/4", "-F", "file=@" + filepath.Join(dir, "a.pdf"), "-F", "note=it's", "-H", "Authorization: Bearer s3cret"},
+			{"-G", p.URL + "/c/6", "--data-urlencode", "q=the house"},
+		} {
+			cmd := exec.Command(path, append([]string{"-s", "-o", os.DevNull, "-D", "-"}, args...)...)
+			cmd.Env = cleanEnv()
+			if head, err := cmd.Output(); err != nil || !strings.Contains(string(head), "X-Cache: HIT") {
+				t.Errorf("%q: %v %s", args, err, head)
+			}
 		}
 	}
 }

@@ -96,7 +96,7 @@ func (o *warmFlags) open(std stdio) (*warmer, error) {
 		in, dir = w.in, filepath.Dir(*o.from)
 	}
 	w.progress = newWarmProgress(std.Err, size)
-	w.lines = newWarmReader(io.TeeReader(in, w.progress), dir, std.Environ)
+	w.lines = newWarmReader(in, dir, std.Environ)
 	w.client = &http.Client{
 		Timeout: *o.timeout,
 		// What is sent is for this one server: it is neither shown to a proxy of
@@ -174,6 +174,7 @@ func (w *warmer) run(ctx context.Context) int {
 // and the next ones are read; the error is one of reading the file.
 func (w *warmer) feed(ctx context.Context, requests chan<- *warmRequest) error {
 	for ctx.Err() == nil {
+		w.progress.reached(w.lines.read) // the requests before are on their way, or done
 		r, err := w.lines.next()
 		var bad *lineError
 		switch {

@@ -139,7 +139,7 @@ func (c *curlCall) addData(v string, files, unbroken bool) error {
 }
 
 // addEncoded adds "content", "=content" or "name=content" with content in
-// percent encoding.
+// percent encoding, a space as "+".
 func (c *curlCall) addEncoded(v string) error {
 	name, content, named := strings.Cut(v, "=")
 	if !named {
@@ -151,7 +151,7 @@ func (c *curlCall) addEncoded(v string) error {
 	if name != "" {
 		name += "="
 	}
-	return c.addData(name+strings.ReplaceAll(url.QueryEscape(content), "+", "%20"), false, false)
+	return c.addData(name+url.QueryEscape(content), false, false)
 }
 
 // addPart reads "name=value", "name=@file;type=T;filename=F" and "name=<file".

@@ -56,7 +56,8 @@ type warmReader struct {
 	in   *bufio.Reader
 	dir  string // that paths are relative to
 	env  []string
-	line int // of the last one read
+	line int   // of the last one read
+	read int64 // bytes of the lines so far
 }
 
 // maxWarmRequest bounds the text of one request, in bytes.
@@ -100,6 +101,7 @@ func (w *warmReader) readLine() (string, error) {
 	var line []byte
 	for {
 		part, err := w.in.ReadSlice('\n')
+		w.read += int64(len(part))
 		if len(line)+len(part) <= maxWarmRequest {
 			line = append(line, part...)
 		} else {

@@ -148,14 +148,14 @@ func bytesOf(n int64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// warmProgress shows how far the file of requests is read: a bar on a terminal,
-// elsewhere a line now and then. What is read is written to it. It is safe for
+// warmProgress shows how far in the file of requests the last one is that was
+// sent: by a bar on a terminal, elsewhere by a line now and then. It is safe for
 // concurrent use.
 type warmProgress struct {
 	mu   sync.Mutex
 	w    io.Writer
 	bar  *progressbar.ProgressBar // nil where there is no terminal
-	read int64
+	sent int64
 	size int64 // -1 when it is not known
 }
 
@@ -177,15 +177,14 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// Write takes note of what was read.
-func (p *warmProgress) Write(b []byte) (int, error) {
+// reached says that the requests in the first n bytes of the file were sent.
+func (p *warmProgress) reached(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.read += int64(len(b))
+	p.sent = n
 	if p.bar != nil {
-		_ = p.bar.Add(len(b)) // it is for show
+		_ = p.bar.Set64(n) // it is for show
 	}
-	return len(b), nil
 }
 
 // say prints a line, above the bar.
@@ -239,7 +238,7 @@ func (p *warmProgress) show(soFar string) {
 	case p.bar != nil:
 		p.bar.Describe(soFar)
 	case p.size > 0:
-		fmt.Fprintf(p.w, "%s, %d %% of the file read\n", soFar, 100*p.read/p.size)
+		fmt.Fprintf(p.w, "%s, %d %% of the file sent\n", soFar, 100*p.sent/p.size)
 	default:
 		fmt.Fprintln(p.w, soFar)
 	}

@@ -97,7 +97,7 @@ func TestWarmReadsRequests(t *testing.T) {
 	f(`curl -XPOST /a -d a=1 --data "b=$TOKEN" -d @b.txt`, "POST /a|Content-Type: application/x-www-form-urlencoded|a=1&b=s3cret&lineone")
 	f(`curl /a --data-raw @x --data-binary @b.txt -H 'Content-Type: text/plain'`, "POST /a|Content-Type: text/plain|@x&line\r\none\n")
 	f(`curl /a --data-binary '@c d.bin' -H 'Content-Type:'`, "POST /a|\x00\x01")
-	f(`curl '/a?x=1' -G -d b=2 --data-urlencode 'c=x y&z'`, "GET /a?x=1&b=2&c=x%20y%26z")
+	f(`curl '/a?x=1' -G -d b=2 --data-urlencode 'c=x y&z'`, "GET /a?x=1&b=2&c=x+y%26z")
 	f(`curl /a --json '{"x":' --json '1}'`, `POST /a|Content-Type: application/json|Accept: application/json|{"x":1}`)
 	f(`curl -u u:p /a -I --compressed -A me`, "HEAD /a|Authorization: Basic dTpw|Accept-Encoding: deflate, gzip, zstd|User-Agent: me")
 	f(`curl http://u:p@127.0.0.1/a -b 'a=b' -b c=d`, "GET http://127.0.0.1/a|Authorization: Basic dTpw|Cookie: a=b;c=d")
@@ -187,6 +187,20 @@ func TestFatesAreReadFromCacheStatus(t *testing.T) {
 	f("", "")
 	f("jaegis; hit, cdn; hit", "")
 	f(";;", "")
+}
+
+// The file is short, and is read in one piece; what counts is where its
+// requests end.
+func TestWarmKnowsHowFarInTheFileItIs(t *testing.T) {
+	requests := []string{"{\"path\": \"/a\"}\n", "# b\n\ncurl /b \\\n  -X POST\n", "no request\n", `{"path": "/c"}`, ""}
+	w := newWarmReader(strings.NewReader(strings.Join(requests, "")), t.TempDir(), nil)
+	want := int64(0)
+	for i, text := range requests {
+		want += int64(len(text))
+		if _, err := w.next(); w.read != want {
+			t.Errorf("after request %d: %d bytes, want %d; %v", i, w.read, want, err)
+		}
+	}
 }
 
 // Whatever stands in a file, reading it ends, and fails by line alone.
