@@ -87,7 +87,7 @@ func DefaultRoute() Route {
 		Key: Key{
 			Body:        "auto",
 			Credentials: []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie"},
-			Multipart:   KeyMultipart{Headers: "meaning"},
+			Multipart:   KeyMultipart{Headers: "auto"},
 		},
 		MaxRequestBytes:       512 * MiB,
 		MaxCachedRequestBytes: 256 * MiB,

@@ -103,7 +103,7 @@ type Key struct {
 type KeyMultipart struct {
 	Ignore       []string `yaml:"ignore"`        // "filename", "content_type"
 	IgnoreFields []string `yaml:"ignore_fields"` // names of fields that are left out
-	Headers      string   `yaml:"headers"`       // "meaning": what the header of a part says to all programs; "rfc8187": filename* says the same as filename, too; "bytes": the header as it came
+	Headers      string   `yaml:"headers"`       // "auto": "rfc8187" where the caller is in the key, else "meaning"; "meaning": what the header of a part says to all programs; "rfc8187": filename* says the same as filename, too; "bytes": the header as it came
 }
 
 // KeyQuery says which parameters are left out of the key.

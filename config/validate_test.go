@@ -191,7 +191,7 @@ func TestRoutesAreChecked(t *testing.T) {
 	f(r+"on_spool_full: wait", "on_spool_full", `"wait" is none of reject, bypass`)
 	f(r+"key: {multipart: {ignore: [name]}}", "key.multipart.ignore[0]", `"name" is none of filename, content_type`)
 	f(r+"key: {multipart: {ignore_fields: [a, \"\"]}}", "key.multipart.ignore_fields[1]", "empty; write the name of a form field")
-	f(r+"key: {multipart: {headers: text}}", "key.multipart.headers", `"text" is none of meaning, rfc8187, bytes`)
+	f(r+"key: {multipart: {headers: text}}", "key.multipart.headers", `"text" is none of auto, meaning, rfc8187, bytes`)
 	f(r+"key: {multipart: {headers: bytes, ignore: [filename]}}", "key.multipart.headers", "contradicts ignore and ignore_fields")
 	f(r+"key: {body: raw, multipart: {ignore_fields: [a]}}", "key.multipart", "nothing is read as multipart with body: raw")
 	mustFail(t, docs+"routes: [{name: a-b, namespace: builds}, {name: A_B, namespace: builds}]\n", nil,

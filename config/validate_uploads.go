@@ -19,10 +19,10 @@ func (ck *checker) uploads(key string, r Route) {
 	if r.Key.Body != "auto" && r.Key.Body != "multipart" && len(m.Ignore)+len(m.IgnoreFields) > 0 {
 		ck.fail(key, "nothing is read as multipart with body: "+r.Key.Body, "leave it out, or write body: auto")
 	}
-	if !ck.oneOf(key+".headers", m.Headers, "meaning", "rfc8187", "bytes") || m.Headers != "bytes" {
+	if !ck.oneOf(key+".headers", m.Headers, "auto", "meaning", "rfc8187", "bytes") || m.Headers != "bytes" {
 		return
 	}
 	if len(m.Ignore)+len(m.IgnoreFields) > 0 {
-		ck.fail(key+".headers", "contradicts ignore and ignore_fields, for which headers must be understood", "leave them out, or write headers: meaning")
+		ck.fail(key+".headers", "contradicts ignore and ignore_fields, for which headers must be understood", "leave them out, or write headers: auto")
 	}
 }

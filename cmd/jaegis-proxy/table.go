@@ -61,7 +61,7 @@ func newRoute(r config.Route, up *proxy.Upstream, cache bool) *proxy.Route {
 			Scope: cachekey.Scope(r.Scope), Credentials: r.Key.Credentials,
 			Multipart: cachekey.Multipart{
 				Ignore: r.Key.Multipart.Ignore, IgnoreFields: r.Key.Multipart.IgnoreFields,
-				Extended: r.Key.Multipart.Headers == "rfc8187", Exact: r.Key.Multipart.Headers == "bytes",
+				Extended: extendedNames(&r), Exact: r.Key.Multipart.Headers == "bytes",
 			},
 		},
 		Rule: policy.Rule{
@@ -95,6 +95,18 @@ func newRoute(r config.Route, up *proxy.Upstream, cache bool) *proxy.Route {
 		out.Pace.Interval = time.Duration(float64(time.Second) / n)
 	}
 	return out
+}
+
+// extendedNames says whether filename* is another way to write filename. To some
+// upstreams it is not, so that nobody may prepare an answer for others with it.
+func extendedNames(r *config.Route) bool {
+	switch r.Key.Multipart.Headers {
+	case "auto":
+		return r.Scope == string(cachekey.ScopeCredential)
+	case "rfc8187":
+		return true
+	}
+	return false
 }
 
 // controls turns the names of what clients may not say into the proxy's form.
