@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 
@@ -44,17 +45,9 @@ func Compress(coding string, level int, src []byte) ([]byte, error) {
 }
 
 func compressGzip(level int, src []byte) ([]byte, error) {
-	if level < gzip.BestSpeed || level > gzip.BestCompression {
-		return nil, fmt.Errorf("gzip level %d is not in 1 to 9", level)
-	}
-	pool := &gzipWriters[level]
-	w, _ := pool.Get().(*gzipWriter)
-	if w == nil {
-		w = &gzipWriter{}
-		var err error
-		if w.Writer, err = gzip.NewWriterLevel(nil, level); err != nil {
-			return nil, err
-		}
+	w, err := getGzip(level)
+	if err != nil {
+		return nil, err
 	}
 	w.room.Reset()
 	w.Reset(&w.room)
@@ -66,32 +59,90 @@ func compressGzip(level int, src []byte) ([]byte, error) {
 	}
 	result := exactly(w.room.Bytes())
 	if w.room.Cap() <= roomLimit {
-		pool.Put(w)
+		gzipWriters[level].Put(w)
 	}
 	return result, nil
 }
 
-func compressZstd(level int, src []byte) ([]byte, error) {
-	if level < 1 || level > 22 {
-		return nil, fmt.Errorf("zstd level %d is not in 1 to 22", level)
+func getGzip(level int) (*gzipWriter, error) {
+	if level < gzip.BestSpeed || level > gzip.BestCompression {
+		return nil, fmt.Errorf("gzip level %d is not in 1 to 9", level)
 	}
-	speed := zstd.EncoderLevelFromZstd(level)
-	pool := &zstdWriters[speed]
-	w, _ := pool.Get().(*zstd.Encoder)
+	w, _ := gzipWriters[level].Get().(*gzipWriter)
 	if w == nil {
+		w = &gzipWriter{}
 		var err error
-		if w, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(speed), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(zstdWindow)); err != nil {
+		if w.Writer, err = gzip.NewWriterLevel(nil, level); err != nil {
 			return nil, err
 		}
 	}
+	return w, nil
+}
+
+func compressZstd(level int, src []byte) ([]byte, error) {
+	w, speed, err := getZstd(level)
+	if err != nil {
+		return nil, err
+	}
 	room := zstdResults.Get().(*[]byte)
 	*room = w.EncodeAll(src, (*room)[:0])
-	pool.Put(w)
+	zstdWriters[speed].Put(w)
 	result := exactly(*room)
 	if cap(*room) <= roomLimit {
 		zstdResults.Put(room)
 	}
 	return result, nil
+}
+
+func getZstd(level int) (w *zstd.Encoder, speed zstd.EncoderLevel, err error) {
+	if level < 1 || level > 22 {
+		return nil, 0, fmt.Errorf("zstd level %d is not in 1 to 22", level)
+	}
+	speed = zstd.EncoderLevelFromZstd(level)
+	if w, _ = zstdWriters[speed].Get().(*zstd.Encoder); w == nil {
+		w, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(speed), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(zstdWindow))
+	}
+	return w, speed, err
+}
+
+// CompressTo writes src to dst in a coding, as Compress makes it, in memory that
+// does not grow with src. An error of either is given as it is.
+func CompressTo(dst io.Writer, coding string, level int, src io.Reader) error {
+	switch c := plain(coding); {
+	case strings.EqualFold(c, "gzip"):
+		return gzipTo(dst, level, src)
+	case strings.EqualFold(c, "zstd"):
+		return zstdTo(dst, level, src)
+	}
+	return fmt.Errorf("%w %q", ErrUnknown, coding)
+}
+
+func gzipTo(dst io.Writer, level int, src io.Reader) error {
+	w, err := getGzip(level)
+	if err != nil {
+		return err
+	}
+	defer gzipWriters[level].Put(w)
+	w.Reset(dst)
+	defer w.Reset(nil)
+	if _, err := io.Copy(w.Writer, src); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+func zstdTo(dst io.Writer, level int, src io.Reader) error {
+	w, speed, err := getZstd(level)
+	if err != nil {
+		return err
+	}
+	defer zstdWriters[speed].Put(w)
+	w.Reset(dst)
+	defer w.Reset(nil)
+	if _, err := io.Copy(w, src); err != nil {
+		return err
+	}
+	return w.Close()
 }
 
 // exactly is a copy without spare room: it may be kept for long.
