@@ -197,6 +197,10 @@ func (f *Flight[H, V]) Ended() bool {
 // Body gives the whole body, for the leader between Close and Done.
 func (f *Flight[H, V]) Body() ([]byte, error) { return f.body.Bytes() }
 
+// Hold keeps the body readable for as long as it is held; nil once the body is
+// gone.
+func (f *Flight[H, V]) Hold() *spool.Hold { return f.body.Hold() }
+
 // Size is the number of bytes that have come so far.
 func (f *Flight[H, V]) Size() int64 {
 	f.mu.Lock()

@@ -82,6 +82,7 @@ type Spool struct {
 	disk    int64 // bytes on disk
 	file    *os.File
 	closed  bool
+	holds   int // that are not closed
 }
 
 // Expect says what size the body will have, if that is known by now. It is
@@ -187,7 +188,7 @@ func (s *Spool) Next(scratch *[]byte, off int64) ([]byte, error) {
 
 // findLocked gives the extent that holds off, or an empty one for the end.
 func (s *Spool) findLocked(off int64) (extent, bool) {
-	if s.closed || off < 0 || off > s.size {
+	if s.freedLocked() || off < 0 || off > s.size {
 		return extent{}, false
 	}
 	if off == s.size {
@@ -220,7 +221,7 @@ func (s *Spool) ReadAt(p []byte, off int64) (n int, err error) {
 // there in one piece, a copy otherwise. The slice must not be written to.
 func (s *Spool) Bytes() ([]byte, error) {
 	s.mu.RLock()
-	size, closed, first := s.size, s.closed, extent{}
+	size, closed, first := s.size, s.freedLocked(), extent{}
 	if len(s.extents) == 1 {
 		first = s.extents[0]
 	}
@@ -263,8 +264,9 @@ func (s *Spool) Release(off int64) {
 	}
 }
 
-// Close gives up memory and file. Slices that were handed out stay good; later
-// reads fail with os.ErrClosed. It may be called more than once.
+// Close gives up memory and file, once no Hold is left. Slices that were handed
+// out stay good; later reads fail with os.ErrClosed. It may be called more than
+// once.
 func (s *Spool) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -272,10 +274,46 @@ func (s *Spool) Close() error {
 		return nil
 	}
 	s.closed = true
+	return s.freeLocked()
+}
+
+func (s *Spool) freedLocked() bool { return s.closed && s.holds == 0 }
+
+// freeLocked frees what is held when nobody needs it any more.
+func (s *Spool) freeLocked() error {
+	if !s.freedLocked() {
+		return nil
+	}
 	s.store.disk.Add(-s.disk)
 	s.extents = nil
 	if s.file == nil {
 		return nil
 	}
 	return s.file.Close()
+}
+
+// Hold keeps the bytes of a spool readable whatever its owner does, until it is
+// closed itself. It is for one goroutine.
+type Hold struct{ s *Spool }
+
+// Hold takes one, nil if the spool was closed already.
+func (s *Spool) Hold() *Hold {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.holds++
+	return &Hold{s}
+}
+
+// Next is the spool's.
+func (h *Hold) Next(scratch *[]byte, off int64) ([]byte, error) { return h.s.Next(scratch, off) }
+
+// Close ends the hold. It is to be called once.
+func (h *Hold) Close() {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	h.s.holds--
+	_ = h.s.freeLocked() // an unlinked file: nothing to lose
 }
