@@ -24,7 +24,7 @@ import (
 // then count as corrupt, which is to say as misses.
 const (
 	magic         = "JGE"
-	formatVersion = 4
+	formatVersion = 5
 	frameSize     = len(magic) + 1 + 4 + 8
 	checksumSize  = 8
 )
@@ -34,8 +34,8 @@ const (
 var ErrCorrupt = errors.New("corrupt entry")
 
 // Encode appends the stored form of e to dst and returns the result. Source is
-// not part of it. Times are kept to the nanosecond; a StoredAt that is not zero
-// must be within the years 1678 to 2262.
+// not part of it, nor is a Content. Times are kept to the nanosecond; a
+// StoredAt that is not zero must be within the years 1678 to 2262.
 func Encode(dst []byte, e *Entry) []byte {
 	start := len(dst)
 	dst = slices.Grow(dst, frameSize+int(e.Size())+checksumSize)
@@ -70,6 +70,7 @@ func appendHead(b []byte, e *Entry) []byte {
 	b = binary.AppendVarint(b, e.Length)
 	b = binary.AppendVarint(b, int64(e.UpstreamTime))
 	b = appendString(b, e.Coding)
+	b = appendBool(b, e.Tagged)
 	b = binary.AppendUvarint(b, uint64(len(e.Header)))
 	for _, f := range e.Header {
 		b = appendString(b, f.Name)
@@ -165,6 +166,7 @@ func decodeHead(b []byte) (*Entry, error) {
 	e.Length = c.varint()
 	e.UpstreamTime = time.Duration(c.varint())
 	e.Coding = c.string()
+	e.Tagged = c.uvarint() == 1
 	if n := c.count(2); n > 0 {
 		e.Header = make([]Field, n)
 		for i := range e.Header {

@@ -37,6 +37,7 @@ type Field struct{ Name, Value string }
 type Entry struct {
 	Status int
 	Header []Field // end-to-end fields as the upstream sent them, in order; framing fields are not among them
+	Tagged bool    // the Etag among them is of our own making: the upstream knows nothing of it
 
 	Lifetime policy.Lifetime
 	Asked    time.Time // when what brought it was asked for: it may be no older than that
@@ -52,9 +53,10 @@ type Entry struct {
 	// Coding is the content coding that Body has by our own doing ("gzip",
 	// "zstd") on top of what the upstream's Content-Encoding says; empty when
 	// Body is as the upstream sent it.
-	Coding string
-	Body   []byte
-	Length int64 // length of the body as the upstream sent it, before Coding
+	Coding  string
+	Body    []byte
+	Content Content // the body where it is not in memory; Body is nil then
+	Length  int64   // length of the body as the upstream sent it, before Coding
 
 	Tags         []string      // labels under which it can be purged (see Ledger), beside those of its key
 	UpstreamTime time.Duration // what the upstream took: the time a hit saves
@@ -80,8 +82,16 @@ type Event struct {
 	After time.Duration // since the event before it, or the head
 }
 
+// BodySize is the length of the stored body, in bytes.
+func (e *Entry) BodySize() int64 {
+	if e.Content != nil {
+		return e.Content.Size()
+	}
+	return int64(len(e.Body))
+}
+
 // Size is the memory that the entry takes, in bytes, near enough to bound a
-// store by.
+// store by. A Content takes none.
 func (e *Entry) Size() int64 {
 	n := int64(256 + len(e.Body) + len(e.Coding))
 	for _, f := range e.Header {

@@ -41,7 +41,14 @@ type Tiered struct {
 	// time.Now.
 	Now func() time.Time
 
+	// MaxPromoted is the largest body, in bytes, that is taken into Near from
+	// where it is read in pieces; 0 is none. A small part of what Near holds.
+	MaxPromoted int64
+
 	shards [64]shard
+
+	mu         sync.Mutex
+	promotions map[cachekey.Key]struct{} // that are going on
 }
 
 type shard struct {
@@ -73,12 +80,10 @@ func (t *Tiered) Get(ctx context.Context, key cachekey.Key) (*Entry, error) {
 	if err != nil {
 		return nil, outage(nearErr, err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.changes == before {
-		// Near refusing it (too large) is no loss: the answer is here.
-		_ = t.Near.Put(ctx, key, e)
+	if e.Content != nil {
+		return t.promotable(key, e, before), nil
 	}
+	t.promote(key, e, before)
 	return e, nil
 }
 
@@ -88,8 +93,11 @@ func (t *Tiered) Get(ctx context.Context, key cachekey.Key) (*Entry, error) {
 func (t *Tiered) Put(ctx context.Context, key cachekey.Key, e *Entry) error {
 	s := t.shard(key)
 	nearCtx := context.WithoutCancel(ctx) // what is begun in Near is brought to its end
-	nearErr := s.change(func() error { return t.Near.Put(nearCtx, key, e) })
-	farErr := t.Far.Put(ctx, key, e)
+	near, nearErr := t.forNear(ctx, e)
+	if nearErr == nil {
+		nearErr = s.change(func() error { return t.Near.Put(nearCtx, key, near) })
+	}
+	farErr := t.Far.Put(ctx, key, forFar(e))
 	// If Near did not take it, Near may have an older version: from before, or
 	// promoted by a Get while Far still had that.
 	again := s.change(func() error {
@@ -98,7 +106,7 @@ func (t *Tiered) Put(ctx context.Context, key cachekey.Key, e *Entry) error {
 		}
 		return t.Near.Delete(nearCtx, key)
 	})
-	if farErr == nil && errors.Is(nearErr, ErrTooLarge) {
+	if farErr == nil && (near == nil || errors.Is(nearErr, ErrTooLarge)) {
 		nearErr = nil
 	}
 	return errors.Join(nearErr, farErr, again)

@@ -104,16 +104,21 @@ func (s *Store) Get(ctx context.Context, key cachekey.Key) (*store.Entry, error)
 
 // Put stores e in place of what is there. An entry that is over already is not
 // stored; one that takes more than an eighth of the bound is store.ErrTooLarge.
-// In both cases what is there stays.
+// In both cases what is there stays. A body that is not in memory is taken into
+// it.
 func (s *Store) Put(ctx context.Context, key cachekey.Key, e *store.Entry) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if e.Size() > s.max/maxShare {
+	if e.Size() > s.max/maxShare || e.BodySize() > s.max/maxShare {
 		return store.ErrTooLarge
 	}
 	if !s.now().Before(e.Lifetime.Expiry()) {
 		return nil
+	}
+	e, err := e.Load(ctx)
+	if err != nil {
+		return err
 	}
 	if e.Source != Source {
 		own := *e
