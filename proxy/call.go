@@ -67,6 +67,7 @@ type call struct {
 	status  int
 	detail  string // why, for Cache-Status and the log
 	outage  bool   // the store failed
+	blind   bool   // nothing that is stored is of use
 
 	span trace.Span // nil when traces are off
 	buf  []byte     // for values of fields

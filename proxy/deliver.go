@@ -18,8 +18,18 @@ const (
 	piece     = 64 << 10
 )
 
-// deliver answers from a stored entry.
+// deliver answers from a stored entry. If that turns out to have no body, the
+// call is answered as if there were none.
 func (c *call) deliver(e *store.Entry, o Outcome) (streaming bool, err error) {
+	if streaming, err = c.give(e, o); errors.Is(err, errLost) {
+		return c.p.instead(c)
+	}
+	return streaming, err
+}
+
+// give answers from a stored entry, if it has its body: that is errLost if not,
+// and nothing was sent.
+func (c *call) give(e *store.Entry, o Outcome) (streaming bool, err error) {
 	rep := c.represent(e.Header, e.Coding)
 	isPaced := c.route.Pace != (Pace{}) && c.method != "HEAD" && isStream(field(e.Header, "Content-Type")) && field(e.Header, "Content-Encoding") == ""
 	if isPaced && rep.ours != "" {
@@ -31,27 +41,70 @@ func (c *call) deliver(e *store.Entry, o Outcome) (streaming bool, err error) {
 		status = fasthttp.StatusNotModified
 	}
 	cs := cacheStatus{outcome: o, forward: c.forward, status: status, failed: c.detail == failedUpstream, waited: o == Revalidated && c.waited, stored: o == Revalidated && c.stores, hasTTL: true, ttl: e.Lifetime.TTL - age.Truncate(time.Second), detail: cmp.Or(c.detail, e.Source)}
-	if o != Revalidated {
-		c.p.savings.saved(c.route.Name, c.tenant(), e.Usage, e.UpstreamTime)
-	}
 	if c.notModified(e.Status, e.Header, &rep, cs, age) {
+		c.saved(e, o)
 		return false, nil
 	}
-	if c.partial(e, &rep, cs, age) {
-		return false, nil
+	if done, streaming, err := c.partial(e, &rep, cs, age); done {
+		if err == nil {
+			c.saved(e, o)
+		}
+		return streaming, err
 	}
+	var large source // of the body that is not in memory
+	if e.Content != nil && c.method != "HEAD" && !isPaced {
+		if large, err = c.open(e, 0, e.BodySize()); err != nil {
+			return false, err
+		}
+	}
+	c.saved(e, o)
 	c.reply(e.Status, e.Header, &rep, cs, age)
-	if isPaced {
+	switch {
+	case isPaced:
 		return c.sendPaced(e)
+	case e.Content != nil:
+		return c.sendLarge(e, large, rep.decode)
 	}
 	return c.sendStored(e, rep.decode)
 }
 
+// saved counts what the hit was worth.
+func (c *call) saved(e *store.Entry, o Outcome) {
+	if o != Revalidated {
+		c.p.savings.saved(c.route.Name, c.tenant(), e.Usage, e.UpstreamTime)
+	}
+}
+
+// sendLarge sends a body that is not in memory; src is nil for HEAD.
+func (c *call) sendLarge(e *store.Entry, src source, decode string) (streaming bool, err error) {
+	length := e.BodySize()
+	if decode != "" {
+		length = -1
+		if decode == e.Coding {
+			length = e.Length
+		}
+	}
+	switch {
+	case src == nil:
+		c.promise(length)
+		return false, nil
+	case decode == "":
+		return c.stream(src, length)
+	}
+	coded := &asReader{source: src}
+	r, err := encoding.NewReader(decode, coded)
+	if err != nil {
+		coded.Close()
+		return false, err
+	}
+	return c.send(&decoded{r: r, close: func() { _ = r.Close(); coded.Close() }}, length) // it lets go of what it reads
+}
+
 // sendPaced sends a stored stream event by event.
 func (c *call) sendPaced(e *store.Entry) (streaming bool, err error) {
-	body, err := identity(e)
+	body, err := c.p.identity(e)
 	if err != nil {
-		return false, err
+		return false, errLost // nothing was sent yet
 	}
 	if c.watch == nil {
 		c.watch = watch(c.p.ctx, c.ctx.Conn())

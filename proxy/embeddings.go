@@ -231,7 +231,7 @@ func (b *batch) read(it *item, e *store.Entry) bool {
 		it.entry = e
 		return true
 	}
-	body, err := identity(e)
+	body, err := b.c.p.identity(e)
 	if err != nil {
 		return false
 	}

@@ -15,6 +15,7 @@ import (
 func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err error) {
 	if o == Joined && f.Ended() {
 		if e := p.landed(c, f); e != nil {
+			defer f.Leave() // not before its body is open
 			return c.deliver(e, Hit)
 		}
 		if f.Value() == nil { // it will not be stored, and is for those who waited
@@ -37,13 +38,11 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 	if err == nil && head.relayed && o == Miss { // it was fetched for somebody else after all
 		o = Joined
 	}
-	if (err != nil || c.failed(&head)) && c.fallback == nil && c.route.Variants > 1 && o != Bypass && o != Pass {
-		c.fallback = p.another(c, policy.StaleOnError)
-	}
-	if (err != nil || c.failed(&head)) && c.fallback != nil {
-		f.Leave()
-		c.detail, c.asked, c.failure = failedUpstream, p.now(), head.status
-		return c.deliver(c.fallback, Stale)
+	if err != nil || c.failed(&head) {
+		if streaming, failed := c.fallBack(head.status, o); !errors.Is(failed, errLost) {
+			f.Leave()
+			return streaming, failed
+		}
 	}
 	if err != nil {
 		f.Leave()
@@ -72,13 +71,31 @@ func (p *Proxy) follow(c *call, f *inFlight, o Outcome) (streaming bool, err err
 	return p.sendLive(c, f, &head, o)
 }
 
+// fallBack answers with a stale answer where the upstream has failed, with that
+// status. It is errLost if there is none, or no body to it: then the failure is
+// all there is.
+func (c *call) fallBack(status int, o Outcome) (streaming bool, err error) {
+	if c.fallback == nil && c.route.Variants > 1 && o != Bypass && o != Pass {
+		c.fallback = c.p.another(c, policy.StaleOnError)
+	}
+	if c.fallback == nil {
+		return false, errLost
+	}
+	c.detail, c.asked, c.failure = failedUpstream, c.p.now(), status
+	if streaming, err = c.give(c.fallback, Stale); errors.Is(err, errLost) {
+		c.detail = ""
+	}
+	return streaming, err
+}
+
 // failedUpstream is the detail of a stale answer that was given because the
 // upstream failed.
 const failedUpstream = "upstream-error"
 
 // landed waits for the verdict on an answer that has come in whole, and gives
 // what will be stored: a client that asks again as soon as it has its answer
-// gets a hit. It gives nil when there is nothing that this call may be given.
+// gets a hit. It gives nil when there is nothing that this call may be given. The
+// call's seat stays its own.
 func (p *Proxy) landed(c *call, f *inFlight) *store.Entry {
 	<-f.Settled() // the leader only computes between the end and the verdict
 	e := f.Value()
@@ -92,7 +109,6 @@ func (p *Proxy) landed(c *call, f *inFlight) *store.Entry {
 	if part, fits := partOf(e); fits && !c.within(e, part) {
 		return nil // its own bytes are the answer, what they were joined to is not
 	}
-	f.Leave()
 	return e
 }
 

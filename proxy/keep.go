@@ -14,10 +14,6 @@ import (
 
 // entry makes what is stored out of a whole answer.
 func (l *leader) entry(head *answerHead) (*store.Entry, error) {
-	body, err := l.f.Body()
-	if err != nil {
-		return nil, err
-	}
 	e := &store.Entry{
 		Status:       head.status,
 		Header:       head.fields,
@@ -25,10 +21,11 @@ func (l *leader) entry(head *answerHead) (*store.Entry, error) {
 		Lifetime:     head.decision.Lifetime,
 		Asked:        l.asked,
 		Stamp:        l.stamp,
-		Body:         body,
-		Length:       int64(len(body)),
 		UpstreamTime: l.p.now().Sub(l.started),
 		Source:       "flight",
+	}
+	if err := l.body(e); err != nil {
+		return nil, err
 	}
 	switch {
 	case head.decision.Partial != nil && !head.decision.Alone:
@@ -40,7 +37,7 @@ func (l *leader) entry(head *answerHead) (*store.Entry, error) {
 		e.Header = ofNobody(e.Header)
 		e.Usage = l.usage()
 		if len(l.ai.chunks) > 0 {
-			e.Events = eventsOf(field(e.Header, "Content-Type"), body, l.ai.chunks)
+			e.Events = eventsOf(field(e.Header, "Content-Type"), e.Body, l.ai.chunks)
 		}
 	}
 	return e, nil
@@ -49,9 +46,15 @@ func (l *leader) entry(head *answerHead) (*store.Entry, error) {
 // keep stores the answer after the clients have their bytes. Until then the
 // flight answers: it lands when the store has the entry, or will not have it.
 func (p *Proxy) keep(l *leader, head *answerHead, e *store.Entry) {
-	if !p.o.Writes.Submit(e.Size(), func(ctx context.Context) {
+	cost := e.Size()
+	if e.Content != nil {
+		cost += store.LargeBody // about what goes through memory at a time
+	}
+	if !p.o.Writes.Submit(cost, func(ctx context.Context) {
 		defer l.land()
-		l.isStored = p.write(ctx, l, head, p.compress(e))
+		compressed, done := p.compress(e)
+		defer done()
+		l.isStored = p.write(ctx, l, head, compressed)
 	}) {
 		p.metrics.notStored(l.route, "queue-full")
 		l.land()
@@ -91,6 +94,8 @@ func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store
 	switch {
 	case errors.Is(err, store.ErrTooLarge):
 		p.metrics.notStored(l.route, reasonTooLarge)
+	case errors.Is(err, store.ErrGone):
+		p.metrics.notStored(l.route, "body-gone")
 	case errors.Is(err, store.ErrFenced):
 		p.metrics.notStored(l.route, "lease-lost")
 	case err != nil:
@@ -111,20 +116,23 @@ func (l *leader) signpost(head *answerHead, e *store.Entry) *store.Entry {
 }
 
 // compress gives the entry in the coding in which it is kept, when that saves
-// a tenth at least.
-func (p *Proxy) compress(e *store.Entry) *store.Entry {
+// a tenth at least. What it gives is good until done.
+func (p *Proxy) compress(e *store.Entry) (small *store.Entry, done func()) {
 	o := p.o.Compression
 	if o.Coding == "" || e.Coding != "" || e.Status == http.StatusPartialContent || e.Length < max(o.MinSize, 1) || field(e.Header, "Content-Encoding") != "" ||
 		!encoding.Compressible(field(e.Header, "Content-Type")) || noTransform(e.Header) || hasDigest(e.Header) {
-		return e
+		return e, func() {}
+	}
+	if e.Content != nil {
+		return p.compressLarge(e)
 	}
 	body, err := encoding.Compress(o.Coding, o.Level, e.Body)
 	if err != nil || len(body) > len(e.Body)*9/10 {
-		return e
+		return e, func() {}
 	}
-	small := *e
-	small.Body, small.Coding = body, o.Coding
-	return &small
+	of := *e
+	of.Body, of.Coding = body, o.Coding
+	return &of, func() {}
 }
 
 // noTransform says whether the answer must be handed on as it is (RFC 9111,

@@ -131,6 +131,10 @@ const (
 
 // start sets a leader going for the call's flight.
 func (p *Proxy) start(c *call, f *inFlight, why purpose) {
+	if c.stored != nil && c.stored.Content != nil { // whose body may be gone
+		p.startWith(c, f, why, c.lendBody(), false)
+		return
+	}
 	p.startWith(c, f, why, c.takeBody(), false)
 }
 

@@ -177,14 +177,13 @@ func (l *leader) read(k *look) (policy.Found, error) {
 	if k.coding == "" {
 		return k.reading.Found(), nil
 	}
-	body := l.prefix
+	var body io.Reader = bytes.NewReader(l.prefix)
 	if !l.whole {
-		var err error
-		if body, err = l.f.Body(); err != nil {
-			return policy.Found{}, err
-		}
+		came := &asReader{source: (&spooledBody{l.f.Hold, l.f.Size()}).Open(l.p.ctx, 0, l.f.Size())}
+		defer came.Close()
+		body = came
 	}
-	err := l.readCoded(k.reading, k.coding, bytes.NewReader(body))
+	err := l.readCoded(k.reading, k.coding, body)
 	return k.reading.Found(), err
 }
 
@@ -253,13 +252,14 @@ func (l *leader) lookAgain(e *store.Entry, header http.Header, d *policy.Decisio
 
 // readStored reads the body of a stored answer without its codings.
 func (l *leader) readStored(to io.Writer, e *store.Entry, coding string) error {
-	body, err := identity(e)
+	body, err := l.p.plainReader(e)
 	if err != nil {
 		return err
 	}
+	defer body.Close()
 	if coding == "" {
-		_, err = to.Write(body)
+		_, err = io.Copy(to, body)
 		return err
 	}
-	return l.readCoded(to, coding, bytes.NewReader(body))
+	return l.readCoded(to, coding, body)
 }

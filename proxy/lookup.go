@@ -46,7 +46,7 @@ func (p *Proxy) lookup(c *call) (streaming bool, err error) {
 // finds nothing at all, the call's key is the caller's own.
 func (p *Proxy) find(c *call) (*store.Entry, policy.State) {
 	c.key, c.signpost, c.part, c.forward = c.keys.own, nil, nil, ""
-	if !c.mayUseShared() {
+	if c.blind || !c.mayUseShared() {
 		return nil, policy.Expired
 	}
 	if c.route.ProofTTL > 0 {
@@ -152,7 +152,7 @@ func (p *Proxy) fetch(c *call, generation uint64) (streaming bool, err error) {
 	// then (see below); from here on nothing is forgotten of what is on its way.
 	p.fills.begin(c.keys.base)
 	defer p.fills.end(c.keys.base)
-	if e, key := p.arrived(c); e != nil {
+	if e, key := p.arrived(c); e != nil && !c.blind {
 		if e, state := c.usePart(e, policy.Usable(e.Lifetime, &c.cc, c.asked), key); state == policy.Fresh {
 			return c.deliver(e, Hit)
 		}
@@ -249,6 +249,9 @@ func (c *call) validate(f *inFlight) {
 	<-f.Settled() // the leader only computes between the end and the verdict
 	e := f.Value()
 	head, err := f.Head(c.waiting())
+	if e != nil && e.Content != nil {
+		return // it goes with the flight
+	}
 	if err != nil || e == nil || e.Status == http.StatusPartialContent || !c.selects(&head) {
 		return
 	}

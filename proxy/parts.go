@@ -81,7 +81,7 @@ func (c *call) within(e *store.Entry, part policy.ContentRange) bool {
 		return false
 	}
 	ranges, satisfiable, ok := policy.ParseRange(c.header("Range"), part.Size)
-	w := window{body: e.Body, first: part.First, size: part.Size}
+	w := window{e: e, first: part.First, size: part.Size}
 	return ok && satisfiable && w.holds(ranges)
 }
 
@@ -91,13 +91,13 @@ func partOf(e *store.Entry) (policy.ContentRange, bool) {
 		return policy.ContentRange{}, false
 	}
 	part, ok := policy.Part(toHeader(e.Header), e.Lifetime.StoredAt)
-	return part, ok && part.Len() == int64(len(e.Body))
+	return part, ok && part.Len() == e.BodySize()
 }
 
 // remainder gives the fields by which the upstream is asked for what a stored part
 // lacks of the whole; nil when nothing stored is its beginning.
 func (l *leader) remainder() http.Header {
-	if l.part == nil || l.about.Range || l.about.Method != http.MethodGet {
+	if l.part == nil || l.about.Range || l.about.Method != http.MethodGet || !l.takePart() {
 		return nil
 	}
 	part, ok := partOf(l.part)
@@ -177,6 +177,16 @@ func (l *leader) combine(head *answerHead, e *store.Entry) (*store.Entry, error)
 	if joined.Len() > l.route.MaxObjectBytes {
 		return asWhole(e, part), nil
 	}
+	if joined.Len() > joinedInMemory || !l.takePart() { // likewise
+		if part.Len() < old.Len() {
+			return nil, nil
+		}
+		return asWhole(e, part), nil
+	}
+	e, err := e.Load(l.p.ctx)
+	if err != nil {
+		return nil, err
+	}
 	if joined.Len() > joinable && joined.Len() < joined.Size && part.Len() < joined.Len()/8 {
 		return nil, nil // what is there is worth more
 	}
@@ -193,6 +203,22 @@ func (l *leader) combine(head *answerHead, e *store.Entry) (*store.Entry, error)
 	}
 	return asWhole(e, joined), nil
 }
+
+// takePart takes the stored part into memory, which is where parts are joined: if
+// it is not too large for that, and there.
+func (l *leader) takePart() bool {
+	if l.part.BodySize() > joinedInMemory {
+		return false
+	}
+	part, err := l.part.Load(l.p.ctx)
+	if err == nil {
+		l.part = part
+	}
+	return err == nil
+}
+
+// joinedInMemory bounds, in bytes, what is made of parts that are stored.
+const joinedInMemory = 8 << 20
 
 // ofThePart drops what is said of the bytes of one part alone.
 func ofThePart(h http.Header) {

@@ -35,7 +35,7 @@ func (p *plainCache) get(e *store.Entry, coding string) []byte {
 	if body, ok := p.bodies.GetIfPresent(e); ok {
 		return body
 	}
-	if e.Length > plainLargest || len(e.Body) > plainLargest {
+	if e.Length > plainLargest || e.BodySize() > plainLargest || e.Content != nil {
 		return nil
 	}
 	r, err := encoding.NewReader(coding, bytes.NewReader(e.Body))

@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
@@ -16,59 +18,87 @@ import (
 
 // window is what is at hand of a representation: all of it, or a part.
 type window struct {
-	body        []byte
-	first, size int64 // position of body in the whole, and the length of that
+	e           *store.Entry // of which what is at hand is the body
+	first, size int64        // position of that in the whole, and the length of the whole
 }
 
 // holds says whether all the ranges are in the window.
 func (w *window) holds(ranges []policy.ByteRange) bool {
 	return !slices.ContainsFunc(ranges, func(r policy.ByteRange) bool {
-		return r.First < w.first || r.Last >= w.first+int64(len(w.body))
+		return r.First < w.first || r.Last >= w.first+w.e.BodySize()
 	})
 }
 
-func (w *window) bytes(r policy.ByteRange) []byte { return w.body[r.First-w.first : r.Last-w.first+1] }
+// open opens a range that the window holds.
+func (w *window) open(c *call, r policy.ByteRange) (source, error) {
+	return c.open(w.e, r.First-w.first, length(r))
+}
+
+func length(r policy.ByteRange) int64 { return r.Last - r.First + 1 }
 
 func (w *window) contentRange(r policy.ByteRange) string {
 	return policy.ContentRange{First: r.First, Last: r.Last, Size: w.size}.String()
 }
 
 // partial answers a request for parts of a stored answer (RFC 9110, section
-// 14). It is false when what is stored is to be sent: that is always allowed,
-// and it is done where a part would need decoding.
-func (c *call) partial(e *store.Entry, rep *representation, cs cacheStatus, age time.Duration) bool {
+// 14), of which it reads no more than those. It is not done when what is stored
+// is to be sent: that is always allowed, and happens where a part would need
+// decoding.
+func (c *call) partial(e *store.Entry, rep *representation, cs cacheStatus, age time.Duration) (done, streaming bool, err error) {
 	if c.head.names&nameBit("Range") == 0 || c.method != http.MethodGet {
-		return false
+		return false, false, nil
 	}
 	if rep.ours != "" { // a part of what we coded is no use: parts are of what the upstream sent
 		rep = &representation{decode: rep.ours, varies: true}
 	}
-	w := window{body: e.Body}
+	w := window{e: e}
 	if rep.decode != "" {
-		w.body = c.p.plain.get(e, rep.decode)
+		plain := c.p.plain.get(e, rep.decode)
+		if plain == nil {
+			return false, false, nil
+		}
+		w.e = &store.Entry{Body: plain}
 	}
-	w.size = int64(len(w.body))
+	w.size = w.e.BodySize()
 	if part, ok := partOf(e); ok {
 		w.first, w.size = part.First, part.Size
-	} else if e.Status != http.StatusOK || w.body == nil {
-		return false
+	} else if e.Status != http.StatusOK {
+		return false, false, nil
 	}
 	ranges, satisfiable, ok := policy.ParseRange(c.header("Range"), w.size)
-	if !ok || !w.holds(ranges) || !c.sameRepresentation(e, rep) {
-		return false
-	}
 	switch {
+	case !ok || !w.holds(ranges) || !c.sameRepresentation(e, rep):
+		return false, false, nil
 	case !satisfiable:
 		c.reply(http.StatusRequestedRangeNotSatisfiable, withoutContent(e.Header), rep, cs, age)
 		c.ctx.Response.Header.Set("Content-Range", fmt.Sprintf("bytes */%d", w.size))
-	case len(ranges) == 1:
-		c.reply(http.StatusPartialContent, e.Header, rep, cs, age)
-		c.ctx.Response.Header.Set("Content-Range", w.contentRange(ranges[0]))
-		c.ctx.Response.SetBodyRaw(w.bytes(ranges[0]))
-	default:
-		c.multipart(e, &w, ranges, rep, cs, age)
+		return true, false, nil
+	case len(ranges) > 1:
+		streaming, err = c.multipart(e, &w, ranges, rep, cs, age)
+		return true, streaming, err
 	}
-	return true
+	src, err := w.open(c, ranges[0])
+	if err != nil {
+		return true, false, err
+	}
+	c.reply(http.StatusPartialContent, e.Header, rep, cs, age)
+	c.ctx.Response.Header.Set("Content-Range", w.contentRange(ranges[0]))
+	streaming, err = c.sendPart(src, length(ranges[0]))
+	return true, streaming, err
+}
+
+// sendPart sends what is small at once.
+func (c *call) sendPart(src source, size int64) (streaming bool, err error) {
+	if size > wholeBody {
+		return c.stream(src, size)
+	}
+	defer src.Close()
+	body := make([]byte, size)
+	if _, err := io.ReadFull(&asReader{source: src}, body); err != nil {
+		return false, errLost // nothing was sent yet
+	}
+	c.ctx.Response.SetBodyRaw(body)
+	return false, nil
 }
 
 // sameRepresentation heeds If-Range: the parts that the client has must be of
@@ -81,29 +111,80 @@ func (c *call) sameRepresentation(e *store.Entry, rep *representation) bool {
 }
 
 // multipart sends several parts in one body (section 14.6).
-func (c *call) multipart(e *store.Entry, from *window, ranges []policy.ByteRange, rep *representation, cs cacheStatus, age time.Duration) {
-	var out bytes.Buffer
-	w := multipart.NewWriter(&out)
+func (c *call) multipart(e *store.Entry, from *window, ranges []policy.ByteRange, rep *representation, cs cacheStatus, age time.Duration) (streaming bool, err error) {
+	first, err := from.open(c, ranges[0])
+	if err != nil {
+		return false, err
+	}
+	var text bytes.Buffer
+	w := multipart.NewWriter(&text)
+	parts, size := &parts{c: c, from: from, ranges: ranges, body: first}, int64(0)
+	between := func() {
+		parts.between = append(parts.between, bytes.Clone(text.Bytes()))
+		size += int64(text.Len())
+		text.Reset()
+	}
 	for _, r := range ranges {
 		h := textproto.MIMEHeader{"Content-Range": {from.contentRange(r)}}
 		if t := field(e.Header, "Content-Type"); t != "" {
 			h.Set("Content-Type", t)
 		}
-		part, err := w.CreatePart(h)
-		if err == nil {
-			_, err = part.Write(from.bytes(r))
-		}
-		if err != nil {
-			panic("BUG: writing to memory: " + err.Error())
-		}
+		_, _ = w.CreatePart(h) // into memory
+		between()
+		size += length(r)
 	}
-	if err := w.Close(); err != nil {
-		panic("BUG: writing to memory: " + err.Error())
-	}
+	_ = w.Close()
+	between()
 	c.reply(http.StatusPartialContent, e.Header, rep, cs, age)
 	c.ctx.Response.Header.Del("Content-Range")
 	c.ctx.Response.Header.SetContentType("multipart/byteranges; boundary=" + w.Boundary())
-	c.ctx.Response.SetBody(out.Bytes())
+	return c.sendPart(parts, size)
+}
+
+// parts is a body of several ranges.
+type parts struct {
+	c       *call
+	from    *window
+	between [][]byte // what is before each range, and at the end
+	ranges  []policy.ByteRange
+	at      int    // the range that comes, or comes next
+	in      bool   // what is before it was given
+	body    source // of that range; nil if it was not opened
+}
+
+// Next implements source.
+func (p *parts) Next() ([]byte, error) {
+	if !p.in {
+		if p.at > len(p.ranges) {
+			return nil, io.EOF
+		}
+		text := p.between[p.at]
+		if p.in = p.at < len(p.ranges); !p.in {
+			p.at++
+		}
+		return text, nil
+	}
+	if p.body == nil {
+		var err error
+		if p.body, err = p.from.open(p.c, p.ranges[p.at]); err != nil {
+			return nil, err
+		}
+	}
+	b, err := p.body.Next()
+	if errors.Is(err, io.EOF) {
+		p.Close()
+		p.at, p.in = p.at+1, false
+		return p.Next()
+	}
+	return b, err
+}
+
+// Close implements source.
+func (p *parts) Close() {
+	if p.body != nil {
+		p.body.Close()
+		p.body = nil
+	}
 }
 
 // withoutContent drops the fields that describe a body.

@@ -49,7 +49,7 @@ func (c *call) reply(status int, fields []store.Field, rep *representation, cs c
 		case "Etag":
 			h.Add("ETag", rep.etag(f.Value))
 		case "Content-Digest", "Content-Md5", "Digest", "Repr-Digest":
-			if !rep.theirs && (status != fasthttp.StatusPartialContent || age < 0 || f.Name == "Repr-Digest") {
+			if !rep.theirs && (status != fasthttp.StatusPartialContent || age < 0 || f.Name == "Repr-Digest" || f.Name == "Digest") { // those two are of the whole (RFC 3230, RFC 9530)
 				h.Add(f.Name, f.Value)
 			}
 		case "Vary":

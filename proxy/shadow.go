@@ -2,9 +2,9 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"io"
 
-	"jaegis-proxy/internal/encoding"
 	"jaegis-proxy/policy"
 	"jaegis-proxy/store"
 )
@@ -41,29 +41,38 @@ func (l *leader) likeness(head *answerHead) string {
 	if l.would == nil {
 		return "miss"
 	}
-	body, err := l.f.Body()
-	if err != nil || head.status != l.would.Status {
+	if head.status != l.would.Status {
 		return "different"
 	}
-	stored, err := identity(l.would)
-	if err == nil && bytes.Equal(body, stored) {
+	came, err := l.p.plainReader(&store.Entry{Content: &spooledBody{l.f.Hold, l.f.Size()}})
+	if err != nil {
+		return "different"
+	}
+	defer came.Close()
+	stored, err := l.p.plainReader(l.would)
+	if err != nil {
+		return "different"
+	}
+	defer stored.Close()
+	if same(came, stored) {
 		return "same"
 	}
 	return "different"
 }
 
-// identity gives an entry's body without the coding that is ours.
-func identity(e *store.Entry) ([]byte, error) {
-	if e.Coding == "" {
-		return e.Body, nil
+// same says whether two bodies are, as far as the shorter piece goes each time.
+func same(a, b io.Reader) bool {
+	bufs := [2][]byte{make([]byte, 32<<10), make([]byte, 32<<10)}
+	for {
+		n, err1 := io.ReadFull(a, bufs[0])
+		m, err2 := io.ReadFull(b, bufs[1])
+		if !bytes.Equal(bufs[0][:n], bufs[1][:m]) {
+			return false
+		}
+		if err1 != nil || err2 != nil {
+			return atEnd(err1) && atEnd(err2)
+		}
 	}
-	r, err := encoding.NewReader(e.Coding, bytes.NewReader(e.Body))
-	if err != nil {
-		return nil, err
-	}
-	body := make([]byte, e.Length)
-	if _, err = io.ReadFull(r, body); err != nil {
-		return nil, err
-	}
-	return body, r.Close()
 }
+
+func atEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
