@@ -94,7 +94,7 @@ func (b *breaker) judge(pass uint64, err error, write bool) (fine bool) {
 		if write {
 			b.accepted()
 		}
-	case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt):
+	case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrGone):
 		b.failed(pass, err, write)
 		return false
 	}

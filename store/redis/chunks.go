@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -15,110 +12,68 @@ import (
 	"jaegis-proxy/store"
 )
 
-// maxBatch is how many chunks at most are asked for, or written, in one round
-// trip: 4 MiB. It bounds what is under way on one connection.
-const maxBatch = 8
+const (
+	// batch is how many chunks are written in one round trip: 2 MiB. It bounds
+	// the memory of a write, and what is under way on one connection.
+	batch = 4
 
-// errGone says that a chunk of a value is not there, or not of its length.
-var errGone = fmt.Errorf("%w: a chunk is gone", store.ErrCorrupt)
+	// grace is how long chunks are kept that nothing names any more: a client
+	// may be in the midst of them.
+	grace = 5 * time.Minute
+)
 
-// readChunks puts what is in chunks together, in memory of their size. open is
-// nil for chunks in plain. Each batch has the budget anew: what counts is that
-// Redis keeps delivering.
-func (s *Store) readChunks(ctx context.Context, name string, m manifest, open *chunkSealer) ([]byte, error) {
-	b := make([]byte, m.size())
-	for from := 0; from < m.chunks(); {
-		to := min(from+s.pace.chunks(), m.chunks())
-		if err := s.readBatch(ctx, name, m, b, from, to); err != nil {
-			return nil, err
+// errNoChunk says that a chunk is not there.
+var errNoChunk = fmt.Errorf("%w: a chunk is not there", store.ErrGone)
+
+// chunkPool holds memory for chunks. Each has one owner at a time, who gives it
+// back when nobody reads from it any more. It keeps no more than it has room for:
+// a pool of the runtime's would keep all that slow readers ever had at the same
+// time, and let go of it in the midst of new ones.
+type chunkPool chan *buffer
+
+// get gives room for a chunk of a manifest.
+func (p chunkPool) get(m manifest) *buffer {
+	size := m.chunk + m.proof
+	select {
+	case b := <-p:
+		if cap(b.b) >= size {
+			return b
 		}
-		if open != nil {
-			if err := open.openAll(b, m, from, to); err != nil {
-				return nil, err
-			}
-		}
-		from = to
+	default:
 	}
-	return b[:m.length:m.length], nil
+	return &buffer{make([]byte, 0, max(size, chunkSize+tagSize))}
 }
 
-// readBatch reads chunks, each into its slot of b, in one round trip to each
-// node that has some of them.
-func (s *Store) readBatch(ctx context.Context, name string, m manifest, b []byte, from, to int) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Budget)
+func (p chunkPool) put(b *buffer) {
+	select {
+	case p <- b:
+	default:
+	}
+}
+
+// readChunk reads a chunk into buf and checks it, within a time.
+func (s *Store) readChunk(ctx context.Context, name string, p *prover, n int, buf *buffer, limit time.Duration) ([]byte, error) {
+	// Detached from the caller's: one that leaves would cost a connection. A
+	// reply that is late has nowhere to go: it is read on this goroutine.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
-	began := time.Now()
-	err := s.onChunks(ctx, name, m, from, to, false, func(n *node, chunks []int) error {
-		pipe := n.bulk.Pipeline()
-		replies := make([]*goredis.ZeroCopyStringCmd, len(chunks))
-		for i, chunk := range chunks {
-			at, end := m.slot(chunk)
-			// No longer than the slot: replies may come from several nodes at the
-			// same time, and nothing of one may end up in the next one's.
-			replies[i] = pipe.GetToBuffer(ctx, m.name(name, chunk), b[at:end:end])
+	room := buf.b[:p.m.size(n)+p.m.proof]
+	got := 0
+	err := s.on(ctx, name, false, func(node *node) (err error) {
+		got, err = node.bulk.GetToBuffer(ctx, p.m.name(name, n), room).Result()
+		switch {
+		case isTooSmall(err):
+			return errNoProof
+		case errors.Is(readError(err), store.ErrNotFound):
+			return errNoChunk
 		}
-		_, _ = pipe.Exec(ctx)
-		var failed error
-		for i, reply := range replies {
-			n, err := reply.Result()
-			s.counts.read.Add(int64(n))
-			at, end := m.slot(chunks[i])
-			if failed == nil {
-				failed = chunkError(n, end-at, err)
-			}
-		}
-		return failed
+		return err
 	})
-	s.pace.took(to-from, time.Since(began), s.opts.Budget)
-	return err
-}
-
-// onChunks does something on each node that has some of the chunks, on all of
-// them at the same time, and gives the first thing that went wrong.
-func (s *Store) onChunks(ctx context.Context, name string, m manifest, from, to int, write bool, do func(n *node, chunks []int) error) error {
-	var nodes []*node
-	var chunks [][]int
-	for i := from; i < to; i++ {
-		sh, err := s.servers.shard(ctx, m.name(name, i))
-		if err != nil {
-			return err
-		}
-		at := slices.Index(nodes, sh.primary)
-		if at < 0 {
-			at, nodes, chunks = len(nodes), append(nodes, sh.primary), append(chunks, nil)
-		}
-		chunks[at] = append(chunks[at], i)
+	s.counts.read.Add(int64(got))
+	if err != nil {
+		return nil, err
 	}
-	errs := make([]error, len(nodes))
-	one := func(i int) {
-		errs[i] = s.at(nodes[i], write, func(n *node) error { return do(n, chunks[i]) })
-	}
-	var others sync.WaitGroup
-	for i := 1; i < len(nodes); i++ {
-		others.Go(func() { one(i) })
-	}
-	if len(nodes) > 0 {
-		one(0)
-	}
-	others.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// chunkError says what is wrong with a reply of n bytes where size are wanted.
-func chunkError(n, size int, err error) error {
-	switch {
-	case errors.Is(err, goredis.Nil), isTooSmall(err), err == nil && n != size:
-		return errGone
-	}
-	if err = readError(err); errors.Is(err, store.ErrNotFound) {
-		return errGone
-	}
-	return err
+	return p.check(room[:got], n)
 }
 
 // isTooSmall says that a reply did not fit. The library has no name for it.
@@ -126,61 +81,88 @@ func isTooSmall(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "buffer too small")
 }
 
-// pace is how many chunks are asked for at a time: as many as Redis delivers in
-// good time. A batch has the budget that a single chunk has; on a slow network,
-// or a busy one, batches of maxBatch would be late where single chunks are not.
-// The zero value is full pace. It is safe for concurrent use.
-type pace struct{ less atomic.Int64 } // chunks less than maxBatch
-
-func (p *pace) chunks() int { return maxBatch - int(p.less.Load()) }
-
-// took says how long a batch of n chunks took.
-func (p *pace) took(n int, took, budget time.Duration) {
-	now := p.chunks()
-	next := now
-	switch {
-	case took >= budget:
-		next = n / 4
-	case took > budget/2:
-		next = n / 2
-	case took < budget/8 && n == now:
-		next = now * 2
+// writeChunks writes the body of e in chunks, batch by batch. They are kept
+// longer than the manifest, which is written later and may be read to its last
+// moment.
+func (s *Store) writeChunks(ctx context.Context, name string, p *prover, e *store.Entry) error {
+	body := e.Open(ctx, 0, e.BodySize())
+	defer body.Close()
+	var bufs [batch]*buffer
+	for i := range bufs {
+		bufs[i] = s.chunks.get(p.m)
+		defer s.chunks.put(bufs[i])
 	}
-	if next = min(max(next, 1), maxBatch); next != now {
-		p.less.Store(int64(maxBatch - next))
-	}
-}
-
-// writeChunks writes what is in chunks already, b, in batches. Redis counts
-// their time from when it gets them, and the manifest's from later: the margin
-// keeps them longer.
-func (s *Store) writeChunks(ctx context.Context, name string, m manifest, b []byte, ttl time.Duration) error {
-	ttl += s.opts.SocketTimeout + time.Second
-	for from := 0; from < m.chunks(); from += maxBatch {
-		to := min(from+maxBatch, m.chunks())
-		err := s.onChunks(ctx, name, m, from, to, true, func(n *node, chunks []int) error {
-			pipe := n.bulk.Pipeline()
-			for _, chunk := range chunks {
-				at, end := m.slot(chunk)
-				pipe.Set(ctx, m.name(name, chunk), b[at:end], ttl)
+	var rest []byte
+	for from := 0; from < p.m.chunks(); from += batch {
+		to := min(from+batch, p.m.chunks())
+		chunks := make([][]byte, to-from)
+		for i := range chunks {
+			b, err := fill(bufs[i].b[:0:cap(bufs[i].b)], p.m.size(from+i), body, &rest)
+			if err != nil {
+				return err
 			}
-			_, err := pipe.Exec(ctx)
-			return err
-		})
-		if err != nil {
+			chunks[i] = p.prove(b, from+i)
+		}
+		if err := s.writeBatch(ctx, name, p.m, from, chunks, s.ttl(e)+s.opts.SocketTimeout+grace); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// dropChunks frees the room that chunks take. That it fails is no harm: they
-// expire.
-func (s *Store) dropChunks(ctx context.Context, name string, m manifest) {
-	_ = s.onChunks(ctx, name, m, 0, m.chunks(), true, func(n *node, chunks []int) error {
+// fill appends the next n bytes of body to dst. rest is what was read too much.
+func fill(dst []byte, n int, body store.Reader, rest *[]byte) ([]byte, error) {
+	for {
+		k := min(n, len(*rest))
+		dst, *rest = append(dst, (*rest)[:k]...), (*rest)[k:]
+		if n -= k; n == 0 {
+			return dst, nil
+		}
+		var err error
+		if *rest, err = body.Next(); err != nil {
+			return nil, fmt.Errorf("the body to be stored: %w", err)
+		}
+	}
+}
+
+// writeBatch writes some chunks, of which from is the first, in the time that a
+// write has.
+func (s *Store) writeBatch(ctx context.Context, name string, m manifest, from int, chunks [][]byte, ttl time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := s.writeContext(ctx)
+	defer cancel()
+	return s.on(ctx, name, true, func(n *node) error {
 		pipe := n.bulk.Pipeline()
-		for _, chunk := range chunks {
-			pipe.Unlink(ctx, m.name(name, chunk))
+		for i, chunk := range chunks {
+			s.counts.written.Add(int64(len(chunk)))
+			pipe.Set(ctx, m.name(name, from+i), chunk, ttl)
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	})
+}
+
+// dropChunks frees the room of chunks that nobody has ever been told of. That
+// it fails is no harm: they expire.
+func (s *Store) dropChunks(ctx context.Context, name string, m manifest) {
+	s.onChunks(ctx, name, m, func(ctx context.Context, pipe goredis.Pipeliner, chunk string) { pipe.Unlink(ctx, chunk) })
+}
+
+// leaveChunks has chunks go once those who read them have had their time. That
+// it fails is no harm either.
+func (s *Store) leaveChunks(ctx context.Context, name string, m manifest) {
+	s.onChunks(ctx, name, m, func(ctx context.Context, pipe goredis.Pipeliner, chunk string) { pipe.PExpire(ctx, chunk, grace) })
+}
+
+func (s *Store) onChunks(ctx context.Context, name string, m manifest, do func(ctx context.Context, pipe goredis.Pipeliner, chunk string)) {
+	ctx, cancel := s.writeContext(ctx)
+	defer cancel()
+	_ = s.on(ctx, name, true, func(n *node) error {
+		pipe := n.bulk.Pipeline()
+		for _, chunk := range m.names(name) {
+			do(ctx, pipe, chunk)
 		}
 		_, err := pipe.Exec(ctx)
 		return err

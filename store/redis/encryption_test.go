@@ -100,7 +100,7 @@ func testRotation(t *testing.T, size int) {
 		t.Error(err)
 	}
 	putBody(t, both, "c", 100)
-	if left := keysOf(t, raw, "jaegis:storetest:*"); len(left) != 2 {
+	if left := kept(t, raw, keysOf(t, raw, "jaegis:storetest:*")); len(left) != 2 {
 		t.Errorf("left in Redis: %v; want the two small values", left)
 	}
 }
@@ -119,7 +119,7 @@ func TestDamagedSealedValueIsAMissAndRemoved(t *testing.T) {
 		return set(name, string(b))
 	}
 	flip := func(name string, at int) error { return change(name, at, func(b *byte) { *b ^= 0x10 }) }
-	chunk := func(name string, n string) string { return keysOf(t, raw, name+":*:"+n)[0] }
+	chunk := func(name string, n string) string { return chunkOf(t, raw, name, n) }
 	f := func(rule string, size int, damage func(name string) error) {
 		t.Run(rule, func(t *testing.T) {
 			testDamage(t, server, raw, redis.Options{EncryptionKeys: keys(1)}, size, damage)
@@ -135,7 +135,7 @@ func TestDamagedSealedValueIsAMissAndRemoved(t *testing.T) {
 	for _, at := range []int{0, 1000, 512 << 10, -1} {
 		f("a flipped bit in a chunk", 3<<20, func(name string) error { return flip(chunk(name, "3"), at) })
 	}
-	f("a flipped bit in the last chunk", 3<<20, func(name string) error { return flip(chunk(name, "6"), 0) })
+	f("a flipped bit in the last chunk", 3<<20, func(name string) error { return flip(chunk(name, "5"), 0) })
 	f("a chunk that is gone", 3<<20, func(name string) error { return raw.Del(ctx, chunk(name, "2")).Err() })
 	f("a chunk cut short", 3<<20, func(name string) error { return set(chunk(name, "1"), "short") })
 	f("a chunk that is too long", 3<<20, func(name string) error { return raw.Append(ctx, chunk(name, "1"), "and more").Err() })
@@ -167,7 +167,7 @@ func TestDamagedSealedValueIsAMissAndRemoved(t *testing.T) {
 	})
 	f("all chunks of another key", 3<<20, func(name string) error {
 		return from(name, "", 3<<20, func(from, to string) error {
-			for _, n := range []string{"0", "1", "2", "3", "4", "5", "6"} {
+			for _, n := range []string{"0", "1", "2", "3", "4", "5"} {
 				if err := set(chunk(to, n), get(t, raw, chunk(from, n))); err != nil {
 					return err
 				}

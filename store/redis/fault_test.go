@@ -43,7 +43,7 @@ func putBody(t *testing.T, s *redis.Store, name string, size int) {
 func hits(t *testing.T, s store.Store, name string) bool {
 	t.Helper()
 	key := storetest.Key(name)
-	e, err := s.Get(t.Context(), key)
+	e, err := storetest.Get(t.Context(), s, key)
 	if err != nil {
 		return false
 	}

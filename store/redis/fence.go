@@ -28,7 +28,7 @@ import (
 // we find that the lease is not ours, and it tries again.
 
 // setIfScript sets a value while a token is what is expected, and gives what was
-// there before, as far as a manifest goes; false when it is not.
+// there before, as far as the place in a manifest; false when it is not.
 const setIfScript = `
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return false end
 local old = redis.call('GETRANGE', KEYS[1], 0, ARGV[4])
@@ -40,7 +40,7 @@ func (s *Store) setIf(ctx context.Context, guard, token, name string, value []by
 	var old *goredis.StringCmd
 	fenced := false
 	err := s.on(ctx, name, true, func(n *node) error {
-		old = goredis.NewStringCmd(ctx, "eval", setIfScript, 2, name, guard, token, value, ttl.Milliseconds(), manifestRange)
+		old = goredis.NewStringCmd(ctx, "eval", setIfScript, 2, name, guard, token, value, ttl.Milliseconds(), placeWithin-1)
 		old.SetFirstKeyPos(3)
 		_ = n.bulk.Process(ctx, old)
 		fenced = errors.Is(old.Err(), goredis.Nil)
@@ -52,7 +52,7 @@ func (s *Store) setIf(ctx context.Context, guard, token, name string, value []by
 	case fenced:
 		return store.ErrFenced
 	}
-	s.dropOld(ctx, name, old)
+	s.leaveOld(ctx, name, old)
 	return nil
 }
 
@@ -64,10 +64,6 @@ func unlessNil(err error) error {
 	return err
 }
 
-// manifestRange is the last position that a manifest can have, with room to
-// spare: the key in it has two names of no more than some dozen characters.
-const manifestRange = 1023
-
 // maxArms bounds how often one tries to write what lies in another slot than
 // the lease.
 const maxArms = 3
@@ -75,8 +71,9 @@ const maxArms = 3
 // armTime is longer than a write may take after it was armed.
 func (s *Store) armTime() time.Duration { return s.opts.SocketTimeout + time.Second }
 
-// replaceApart is replace under a lease in another slot.
-func (s *Store) replaceApart(ctx context.Context, lease, token, name string, value []byte, ttl time.Duration) error {
+// apart has something written to name under a lease in another slot: set writes
+// while a guard, in the slot of name, has the lease's token.
+func (s *Store) apart(ctx context.Context, lease, token, name string, set func(guard string) error) error {
 	guard := leaseName(name) + ":by:" + strconv.FormatUint(xxhash.Sum64String(lease), 16)
 	for range maxArms {
 		err := s.on(ctx, guard, true, func(n *node) error { return n.bulk.Set(ctx, guard, token, s.armTime()).Err() })
@@ -94,7 +91,7 @@ func (s *Store) replaceApart(ctx context.Context, lease, token, name string, val
 		if holder != token {
 			return store.ErrFenced
 		}
-		if err = s.setIf(ctx, guard, token, name, value, ttl); !errors.Is(err, store.ErrFenced) {
+		if err = set(guard); !errors.Is(err, store.ErrFenced) {
 			return err
 		}
 	}

@@ -38,7 +38,7 @@ func putVersion(ctx context.Context, s store.Store, key cachekey.Key, version ui
 func wantVersion(t *testing.T, s store.Store, key cachekey.Key, want uint64) {
 	t.Helper()
 	var got uint64
-	e, err := s.Get(t.Context(), key)
+	e, err := storetest.Get(t.Context(), s, key)
 	if err == nil {
 		got, err = storetest.Prove(key, e.Body)
 	}

@@ -81,10 +81,10 @@ type Options struct {
 	// KeepAlive are the probes of the system on idle connections.
 	KeepAlive net.KeepAliveConfig
 
-	// Budget bounds a read as a whole; 50 ms if not positive. A read of an entry
-	// in chunks has it once for the manifest and once for each batch of chunks (up
-	// to 4 MiB, less where that takes too long), and a value that is found corrupt
-	// once more, for removing it.
+	// Budget bounds a read as a whole; 50 ms if not positive. Of an entry in
+	// chunks the manifest has it, and the first chunk that is read of the body;
+	// whoever has that waits for each further one for up to SocketTimeout. A
+	// value that is found corrupt has it once more, for removing it.
 	Budget time.Duration
 
 	// EncryptionKeys, where there are any, encrypt all values: the first key

@@ -47,6 +47,8 @@ func scriptNeeds(refusal string) string {
 		return "+xrevrange +xadd"
 	case digest(setIfScript):
 		return "+get +getrange +set"
+	case digest(rewriteScript):
+		return "+get +getrange +pexpire +set"
 	case claimScript.Hash():
 		return "+time +get +set"
 	case renewScript.Hash():

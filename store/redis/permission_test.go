@@ -13,7 +13,7 @@ import (
 // TestScriptsNeedWhatIsSaidOfThem reads all scripts in the source.
 func TestScriptsNeedWhatIsSaidOfThem(t *testing.T) {
 	digests := map[string]string{
-		"appendRecord": appendRecord.Hash(), "setIfScript": digest(setIfScript),
+		"appendRecord": appendRecord.Hash(), "setIfScript": digest(setIfScript), "rewriteScript": digest(rewriteScript),
 		"claimScript": claimScript.Hash(), "renewSource": renewScript.Hash(), "releaseScript": releaseScript.Hash(),
 		"addScript": addScript.Hash(), "pushScript": pushScript.Hash(),
 	}

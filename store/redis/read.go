@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -43,15 +42,13 @@ func (s *Store) read(ctx context.Context, key cachekey.Key) (*store.Entry, error
 		return nil, err
 	}
 	e, raw, err := s.readRest(bounded, key, name, head)
-	if errors.Is(err, errGone) {
-		// Most likely the value was overwritten, and its chunks dropped, while
-		// we read: then there is another one now.
-		e, raw, err = s.readAgain(bounded, key, name, raw, err)
-	}
 	switch {
 	case errors.Is(err, store.ErrCorrupt):
 		s.counts.corrupt.Add(1)
-		s.discard(bounded, name, raw)
+		s.discard(bounded, name, 0, raw)
+		if placed, ok := placeOf(raw); ok {
+			s.leaveChunks(bounded, name, placed.m)
+		}
 		return nil, store.ErrNotFound
 	case s.unopened.note(err):
 		return nil, store.ErrNotFound // and left there: others may well read it
@@ -100,23 +97,16 @@ func (s *Store) readRest(ctx context.Context, key cachekey.Key, name string, hea
 			return nil, raw, err
 		}
 	}
-	if v.kind != kindManifest && v.kind != kindSealedManifest {
+	if v.kind != kindLarge && v.kind != kindSealedLarge {
 		return s.sealer.decode(raw, v)
 	}
-	m, chunks, err := s.sealer.openManifest(raw)
-	if err != nil {
-		return nil, raw, err
+	placed, _ := placeOf(raw)
+	kept := raw[:min(len(raw), max(placed.end, v.head))] // opening overwrites what is behind
+	e, p, err := s.sealer.decodeLarge(raw, v)
+	if err == nil {
+		e.Content = &large{s, name, placed.fillAt, p}
 	}
-	b, err := s.readChunks(ctx, name, m, chunks)
-	if err != nil {
-		return nil, raw, err
-	}
-	if chunks != nil {
-		e, err = store.Decode(b)
-	} else {
-		e, err = decodeEntry(b, key)
-	}
-	return e, raw, err
+	return e, kept, err
 }
 
 func (s *Store) readWhole(ctx context.Context, name string) ([]byte, error) {
@@ -127,55 +117,6 @@ func (s *Store) readWhole(ctx context.Context, name string) ([]byte, error) {
 	})
 	s.counts.read.Add(int64(len(b)))
 	return b, err
-}
-
-// readAgain looks whether the value is still the one of which a chunk is gone
-// (then that is the answer, gone) and reads the other one if it is not.
-func (s *Store) readAgain(ctx context.Context, key cachekey.Key, name string, old []byte, gone error) (*store.Entry, []byte, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Budget)
-	defer cancel()
-	var head []byte
-	err := s.on(ctx, name, false, func(n *node) (err error) {
-		head, err = n.bulk.GetRange(ctx, name, 0, headSize-1).Bytes()
-		return readError(err)
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(head) == 0 {
-		return nil, nil, store.ErrNotFound
-	}
-	if bytes.Equal(head, old) {
-		return nil, old, gone
-	}
-	return s.readRest(ctx, key, name, head)
-}
-
-// discard removes a value that is of no use, if it is still the one that was
-// read: not a good one that has been put there since. That it fails is no harm.
-func (s *Store) discard(ctx context.Context, name string, bad []byte) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Budget)
-	defer cancel()
-	_ = s.on(ctx, name, true, func(n *node) error {
-		err := n.bulk.Watch(ctx, func(tx *goredis.Tx) error {
-			now, err := tx.GetRange(ctx, name, 0, int64(max(len(bad), 1)-1)).Bytes()
-			if err != nil || !bytes.Equal(now, bad) {
-				return err
-			}
-			_, err = tx.TxPipelined(ctx, func(p goredis.Pipeliner) error {
-				p.Unlink(ctx, name)
-				return nil
-			})
-			return err
-		}, name)
-		if errors.Is(err, goredis.TxFailedErr) {
-			return nil // there is another one now
-		}
-		return readError(err)
-	})
-	if m, err := decodeManifest(bad); err == nil {
-		s.dropChunks(ctx, name, m)
-	}
 }
 
 // readError makes a miss of the replies that are one.

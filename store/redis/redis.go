@@ -9,23 +9,25 @@
 // # What is in Redis
 //
 // An entry whose stored form is at most 1 MiB is one string, under the name
-// that cachekey.Key.String gives. A larger one is cut into chunks of 512 KiB
-// named
+// that cachekey.Key.String gives. The body of a larger one is cut into chunks of
+// 512 KiB named
 //
-//	{name of the key}:{fill}:{number of the chunk, from 0}
+//	{name}:{{name}}:{fill}:{number of the chunk, from 0}
 //
-// where the fill is 32 random hexadecimal digits, drawn anew for each Put; the
-// string under the key's own name is then a manifest that says which fill it is
-// and how long. Chunks are written first, the manifest last, so that there is
-// never a manifest whose chunks are still to come, and two writers at the same
-// time cannot mix theirs. See value.go for the bytes.
+// where the name is that of the key, in braces the second time, and the fill is
+// 32 random hexadecimal digits, drawn anew for each body; the string under the
+// key's own name is then a manifest, which has all of the entry but the body and
+// says which fill that is and how long. Chunks are written first, the manifest
+// last, so that there is never a manifest whose chunks are still to come, and two
+// writers at the same time cannot mix theirs. Each chunk proves itself. Chunks
+// that are not named any more are kept for some minutes, for those who are in the
+// midst of reading them. See value.go for the bytes, and large.go for how they
+// are read.
 //
-// In a cluster the chunks of a value lie on several nodes, and are read from all
-// of them at the same time. What a script touches, or one read follows, has a tag
-// in braces in its name and lies on one.
+// In a cluster all that belongs to one entry has the slot of its name.
 //
-// The user needs GET, GETRANGE, SET, UNLINK, WATCH, UNWATCH, MULTI, EXEC, EVAL,
-// EVALSHA, XADD, XRANGE, XREVRANGE and XREAD on jaegis:*, WAIT where there are
+// The user needs GET, GETRANGE, SET, PEXPIRE, UNLINK, WATCH, UNWATCH, MULTI, EXEC,
+// EVAL, EVALSHA, XADD, XRANGE, XREVRANGE and XREAD on jaegis:*, WAIT where there are
 // replicas, and CLUSTER SLOTS, CLUSTER NODES, READONLY, ASKING and COMMAND in a
 // cluster; and nothing else: neither INFO nor CONFIG, KEYS or channels. What nodes
 // that fetch for each other need comes on top: see Fills.
@@ -61,8 +63,10 @@ type Store struct {
 	node      string                  // tells this process's own deletions from others'
 	counts    counts
 	buffers   bufferPool
-	pace      pace    // of reads of chunks
-	deleted   *recent // nil where no replicas are read
+	chunks    chunkPool
+	ahead     chan struct{} // has one for each chunk that is read ahead
+	turns     chan struct{} // and one for each that is being read
+	deleted   *recent       // nil where no replicas are read
 	sealer    *sealer
 	unopened  unopened
 	alone     atomic.Bool // the last purge found no replicas at all
@@ -95,6 +99,10 @@ func New(opts Options) (*Store, error) {
 		ids := s.sealer.ids()
 		s.opts.Logger.Info("values are encrypted", "key", ids[0], "older_keys", ids[1:])
 	}
+	// Half of the connections for large values: writes are not to wait for
+	// reads, however many there are.
+	s.chunks = make(chunkPool, mostAhead)
+	s.ahead, s.turns = make(chan struct{}, mostAhead), make(chan struct{}, max(s.opts.lanes().bulk/2, 1))
 	quiet()
 	if s.opts.Mode == Sentinel {
 		s.witnesses = openWitnesses(&s.opts, e)
@@ -124,7 +132,8 @@ type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
-// Get returns the entry, store.ErrNotFound, or an error that says why Redis
+// Get returns the entry, with a Content if its body is in chunks,
+// store.ErrNotFound, or an error that says why Redis
 // could not be asked: ErrOpen at once while it is left alone, ErrBusy, or what
 // went wrong. It returns within the budget; that ctx has ended is noticed then.
 func (s *Store) Get(ctx context.Context, key cachekey.Key) (*store.Entry, error) {
@@ -147,27 +156,27 @@ func (s *Store) Get(ctx context.Context, key cachekey.Key) (*store.Entry, error)
 
 // Put stores e in place of what is there, until e's expiry. An entry that is
 // over already is not stored. It returns within the socket timeout, or twice
-// that if what timed out is to be tried again.
+// that if what timed out is to be tried again; a large body has as much for each
+// 2 MiB, and ends early when ctx does. Of an entry whose Content is what the
+// store has under that key already, no body is written: that it has not any more
+// is store.ErrGone.
 func (s *Store) Put(ctx context.Context, key cachekey.Key, e *store.Entry) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	ttl := e.Lifetime.Expiry().Sub(s.opts.Now()).Truncate(time.Millisecond)
-	if ttl <= 0 {
+	if e.Lifetime.Expiry().Sub(s.opts.Now()) < time.Millisecond {
 		return nil
 	}
-	if e.Size() > maxEntry {
+	if e.BodySize() > MaxBody {
 		return store.ErrTooLarge
 	}
 	if s.closed.Load() {
 		return goredis.ErrClosed
 	}
-	ctx, cancel := s.writeContext(ctx)
-	defer cancel()
-	return s.end(opPut, s.write(ctx, key, e, ttl))
+	return s.end(opPut, s.write(ctx, key, e))
 }
 
-// Delete removes the entry, its chunks included, and tells the processes that
+// Delete removes the entry, and tells the processes that
 // follow the ledger. That there is none is no error. It returns as soon as Put
 // does.
 func (s *Store) Delete(ctx context.Context, key cachekey.Key) error {

@@ -39,6 +39,6 @@ func TestSuiteTiered(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = near.Close() })
 		far := open(t, redis.Options{URL: server.URL, Budget: patient, Now: now})
-		return &store.Tiered{Near: near, Far: far, Now: now}
+		return &store.Tiered{Near: near, Far: far, Now: now, MaxPromoted: 1<<20 + 1}
 	})
 }

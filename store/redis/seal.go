@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cespare/xxhash/v2"
+
 	"jaegis-proxy/store"
 )
 
@@ -42,7 +44,6 @@ const (
 // What the nonces of one derived key are for.
 const (
 	nonceWhole = iota
-	nonceManifest
 	nonceChunk
 	nonceLastChunk
 )
@@ -185,68 +186,91 @@ func nonce(use byte, n int) []byte {
 	return b[:]
 }
 
-// chunkSealer seals the chunks of one value, each by itself, so that they can
-// be read and used one by one. It is the STREAM construction: the nonce is the
-// number of the chunk and whether it is the last one, so that chunks cannot
-// change places, be left out, or be missing at the end. And since the key
-// belongs to the one value, they cannot come from another. It is safe for
-// concurrent use.
-type chunkSealer struct {
-	aead cipher.AEAD
-	head []byte // of the manifest, to which all are bound
+// prover proves the chunks of one body, each by itself, so that they can be read
+// and used one by one: what is in it is what was written there, as this chunk of
+// this fill. In plain, a checksum of that says so.
+//
+// With a key it is the STREAM construction: the nonce is the number of the chunk
+// and whether it is the last one, so that chunks cannot change places, be left
+// out, or be missing at the end. And since the key belongs to the one body, they
+// cannot come from another. It is safe for concurrent use.
+type prover struct {
+	m     manifest
+	aead  cipher.AEAD // nil: in plain
+	place []byte      // as in the manifest: all chunks are bound to it
 }
 
-// chunks gives the sealer of chunks for a manifest that begins with head: all
-// of it but the seal. sealed is where in head the id of the key stands.
-func (k *rootKey) chunks(head []byte, sealed int) *chunkSealer {
-	return &chunkSealer{k.aead(labelChunks, head[sealed+keyIDSize:sealed+sealHead]), head}
-}
-
-// finish gives the manifest: the head and its seal.
-func (c *chunkSealer) finish() []byte {
-	return c.aead.Seal(bytes.Clone(c.head), nonce(nonceManifest, 0), nil, c.head)
-}
-
-// verify looks at a manifest's seal.
-func (c *chunkSealer) verify(tag []byte) error {
-	if _, err := c.aead.Open(nil, nonce(nonceManifest, 0), tag, c.head); err != nil {
-		return fmt.Errorf("%w: the seal of the manifest is broken", store.ErrCorrupt)
+// newProver makes one for a new body.
+func (s *sealer) newProver(length int) *prover {
+	m := newManifest(length, sumSize)
+	var place []byte
+	if s.on() {
+		m.proof, place = tagSize, s.appendHead(nil)
 	}
-	return nil
-}
-
-// sealAll turns the value in b, which m is of, into its sealed chunks, in the
-// same memory as far as it goes.
-func (c *chunkSealer) sealAll(b []byte, m manifest) []byte {
-	plain := b
-	b = append(b, make([]byte, m.chunks()*tagSize)...)
-	// From the last one on, since each moves to make room for the seals before
-	// it.
-	for n := m.chunks() - 1; n >= 0; n-- {
-		from, to := m.slot(n)
-		size := copy(b[from:to-tagSize], plain[n*m.chunk:min((n+1)*m.chunk, len(plain))])
-		c.aead.Seal(b[from:from], c.nonce(n, m), b[from:from+size], c.head)
+	p, err := s.proverOf(m.appendPlace(place), m)
+	if err != nil {
+		panic("BUG: redis: " + err.Error()) // it is the first key's
 	}
-	return b
+	return p
 }
 
-// openAll opens the chunks from and up to, but not including, to, which are in
-// their slots of b, and moves what was in them to where it belongs in the value.
-func (c *chunkSealer) openAll(b []byte, m manifest, from, to int) error {
-	for n := from; n < to; n++ {
-		at, end := m.slot(n)
-		chunk := b[at:end:end]
-		plaintext, err := c.aead.Open(chunk[:0], c.nonce(n, m), chunk, c.head)
-		if err != nil {
-			return fmt.Errorf("%w: the seal of chunk %d is broken", store.ErrCorrupt, n)
+// proverOf makes one of the place in a manifest.
+func (s *sealer) proverOf(place []byte, m manifest) (*prover, error) {
+	p := &prover{m: m, place: place}
+	if m.proof == sumSize {
+		return p, nil
+	}
+	k, err := s.keyOf(place)
+	if err != nil {
+		return nil, err
+	}
+	p.aead = k.aead(labelChunks, place[keyIDSize:sealHead])
+	return p, nil
+}
+
+// prove makes a chunk of its bytes, in their memory, which has room for the
+// proof.
+func (p *prover) prove(b []byte, n int) []byte {
+	if p.aead == nil {
+		return binary.BigEndian.AppendUint64(b, p.sum(b, n))
+	}
+	return p.aead.Seal(b[:0], p.nonce(n), b, p.place)
+}
+
+// check gives the bytes of chunk n, in its memory.
+func (p *prover) check(chunk []byte, n int) ([]byte, error) {
+	if len(chunk) != p.m.size(n)+p.m.proof {
+		return nil, errNoProof
+	}
+	if p.aead == nil {
+		b := chunk[:len(chunk)-sumSize]
+		if p.sum(b, n) != binary.BigEndian.Uint64(chunk[len(b):]) {
+			return nil, errNoProof
 		}
-		copy(b[n*m.chunk:], plaintext)
+		return b, nil
 	}
-	return nil
+	b, err := p.aead.Open(chunk[:0], p.nonce(n), chunk, p.place)
+	if err != nil {
+		return nil, errNoProof
+	}
+	return b, nil
 }
 
-func (c *chunkSealer) nonce(n int, m manifest) []byte {
-	if n == m.chunks()-1 {
+// errNoProof says that a chunk is not as it was written.
+var errNoProof = fmt.Errorf("%w: a chunk is not what was written", store.ErrGone)
+
+func (p *prover) sum(b []byte, n int) uint64 {
+	var number [8]byte
+	binary.BigEndian.PutUint64(number[:], uint64(n))
+	h := xxhash.New()
+	for _, part := range [...][]byte{p.place, number[:], b} {
+		_, _ = h.Write(part) // a hash takes all
+	}
+	return h.Sum64()
+}
+
+func (p *prover) nonce(n int) []byte {
+	if n == p.m.chunks()-1 {
 		return nonce(nonceLastChunk, n)
 	}
 	return nonce(nonceChunk, n)

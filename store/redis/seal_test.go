@@ -184,40 +184,53 @@ func TestSealedValuesAreAsTheirFormatSays(t *testing.T) {
 
 	name, small := cachekey.Key{Namespace: "n", Provider: "p", Digest: [32]byte{7}}, sampleEntry(100)
 	v := s.encode(&buffer{}, name, small)
-	prologue := "JGR\x01S" + string([]byte{0, 0, 0, 0, 0, 0, byte(len(v.value) >> 8), byte(len(v.value))}) + "\x01n\x01p\x07" + strings.Repeat("\x00", 31)
-	if v.chunks != nil || !bytes.HasPrefix(v.value, []byte(prologue+string(id))) {
-		t.Fatalf("%q", v.value)
+	prologue := "JGR\x01S" + string([]byte{0, 0, 0, 0, 0, 0, byte(len(v) >> 8), byte(len(v))}) + "\x01n\x01p\x07" + strings.Repeat("\x00", 31)
+	if !bytes.HasPrefix(v, []byte(prologue+string(id))) {
+		t.Fatalf("%q", v)
 	}
-	rest := v.value[len(prologue)+8:]
-	got, err := gcm(t, expand(key[:], "jaegis-proxy/redis/1/seal/"+string(rest[:32]), 32)).Open(nil, make([]byte, 12), rest[32:], []byte(prologue))
-	if err != nil || !bytes.Equal(got, store.Encode(nil, small)) {
-		t.Errorf("%d bytes, %v", len(got), err)
+	// opened opens what is sealed, bound to all that is before it.
+	opened := func(value []byte, at int) []byte {
+		t.Helper()
+		rest := value[at:]
+		if !bytes.HasPrefix(rest, id) {
+			t.Fatalf("%q", rest)
+		}
+		got, err := gcm(t, expand(key[:], "jaegis-proxy/redis/1/seal/"+string(rest[8:40]), 32)).Open(nil, make([]byte, 12), rest[40:], value[:at])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := opened(v, len(prologue)); !bytes.Equal(got, store.Encode(nil, small)) {
+		t.Errorf("%d bytes", len(got))
 	}
 
 	large := sampleEntry(maxString + 100)
-	v = s.encode(&buffer{}, name, large)
-	head := v.value[:len(v.value)-16]
-	prologue = "JGR\x01T" + string([]byte{0, 0, 0, 0, 0, 0, 0, byte(len(v.value))}) + "\x01n\x01p\x07" + strings.Repeat("\x00", 31)
-	if !bytes.HasPrefix(head, []byte(prologue+string(id))) || len(v.value) != len(prologue)+8+32+16+8+4+16 {
-		t.Fatalf("%q", v.value)
+	body, p := large.Body, s.newProver(len(large.Body))
+	v = s.encodeLarge(name, large, p)
+	prologue = "JGR\x01V" + string([]byte{0, 0, 0, 0, 0, 0, byte(len(v) >> 8), byte(len(v))}) + "\x01n\x01p\x07" + strings.Repeat("\x00", 31)
+	if !bytes.HasPrefix(v, []byte(prologue+string(id))) {
+		t.Fatalf("%q", v)
 	}
-	aead := gcm(t, expand(key[:], "jaegis-proxy/redis/1/chunks/"+string(head[len(prologue)+8:len(prologue)+40]), 32))
-	if _, err := aead.Open(nil, append([]byte{1}, make([]byte, 11)...), v.value[len(head):], head); err != nil {
-		t.Errorf("the manifest: %v", err)
+	place := v[len(prologue) : len(prologue)+8+32+16+8+4]
+	large.Body = nil
+	if got := opened(v, len(prologue)+len(place)); !bytes.Equal(got, store.Encode(nil, large)) {
+		t.Errorf("%d bytes", len(got))
 	}
+	aead := gcm(t, expand(key[:], "jaegis-proxy/redis/1/chunks/"+string(place[8:40]), 32))
 	var all []byte
-	for n, chunk := range slices.Collect(slices.Chunk(v.chunks, chunkSize+16)) {
-		use := byte(2)
+	for n, b := range slices.Collect(slices.Chunk(body, chunkSize)) {
+		use := byte(1)
 		if n == 2 {
-			use = 3 // the last
+			use = 2 // the last
 		}
-		got, err := aead.Open(nil, []byte{use, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte(n)}, chunk, head)
+		got, err := aead.Open(nil, []byte{use, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte(n)}, p.prove(append(make([]byte, 0, chunkSize+16), b...), n), place)
 		if err != nil {
 			t.Errorf("chunk %d: %v", n, err)
 		}
 		all = append(all, got...)
 	}
-	if !bytes.Equal(all, store.Encode(nil, large)) {
+	if !bytes.Equal(all, body) {
 		t.Errorf("%d bytes in chunks", len(all))
 	}
 }

@@ -88,6 +88,9 @@ func readers(t *testing.T, s *redis.Store, names []string, enough int64) (found,
 				if took := time.Since(began); took > late {
 					t.Errorf("Get with a budget of %v took %v", budget, took)
 				}
+				if err == nil {
+					e, err = e.Load(t.Context())
+				}
 				switch {
 				case err == nil:
 					hit.Add(1)

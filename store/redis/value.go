@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -21,47 +20,50 @@ import (
 //	"JGR", format version (1 byte), kind (1), length of the whole value (8 bytes)
 //	the key: namespace and provider, each length-prefixed, and the digest
 //	kind 'E': the entry, as store.Encode writes it
-//	kind 'M': fill (16 bytes), length of the value in chunks (8), length of a chunk (4),
-//	          xxhash64 of all before (8)
+//	kind 'L': place; the entry without its body; xxhash64 of all before (8)
 //	kind 'S': the entry, sealed
-//	kind 'T': id of a key (8), salt (32), fill (16), length of what is in chunks (8),
-//	          length of a chunk (4), seal of all before (16)
+//	kind 'V': id of a key (8), salt (32); place; the entry without its body, sealed
 //
-// The chunks of a fill of kind 'M', put together, are a value of kind 'E'. Those
-// of kind 'T' are sealed one by one, and what is in them, put together, is the
-// entry; its manifest stays readable, so that nodes without the key can at
-// least drop chunks that nobody will need any more. See sealer.
+//	place:    fill (16 bytes), length of the body (8), length of a chunk (4)
+//
+// Kinds 'L' and 'V' are manifests: the body is in chunks, each of which ends
+// with what proves it by itself (see prover). What is sealed of a manifest has a
+// salt of its own, so that the entry can be written anew for the chunks that are
+// there. Place stays readable, so that nodes without the key can at least see to
+// chunks that nobody will need any more. Kinds 'M' and 'T' were manifests of
+// earlier versions, and are nothing here.
 //
 // That the key is inside its value makes a reply to another request, should
 // there ever be one, a corrupt value and not a wrong answer. Seals cover all
 // that stands before them, the key included: under another key's name, or as
 // another kind, a value does not open.
 const (
-	valueMagic         = "JGR\x01"
-	kindEntry          = 'E'
-	kindManifest       = 'M'
-	kindSealed         = 'S'
-	kindSealedManifest = 'T'
-	lengthAt           = len(valueMagic) + 1
-	prologueSize       = lengthAt + 8
-	fillSize           = 16
-	placeSize          = fillSize + 8 + 4 // of fill, length and chunk
-	sumSize            = 8
+	valueMagic      = "JGR\x01"
+	kindEntry       = 'E'
+	kindLarge       = 'L'
+	kindSealed      = 'S'
+	kindSealedLarge = 'V'
+	lengthAt        = len(valueMagic) + 1
+	prologueSize    = lengthAt + 8
+	fillSize        = 16
+	placeSize       = fillSize + 8 + 4 // of fill, length and chunk
+	sumSize         = 8
 
-	// maxString is the longest value that is one string; longer ones are cut
-	// into chunks of chunkSize.
-	maxString = 1 << 20
+	// maxString is the longest string that is written. Of what would be longer,
+	// the body is cut into chunks of chunkSize.
+	maxString = store.LargeBody
 	chunkSize = 512 << 10
 
-	// maxManifest is more than any manifest has.
-	maxManifest = 1 << 10
+	// placeWithin is how far from the beginning of a manifest its place ends at
+	// most: the key in it has two names of no more than some dozen characters.
+	placeWithin = 1 << 10
 
-	// maxEntry bounds what is stored at all, and with it what a manifest can
-	// make a reader allocate.
-	maxEntry = 1 << 30
+	// MaxBody is the longest body that is stored, in bytes, and bounds with that
+	// what a manifest can make anybody ask for.
+	MaxBody = 1 << 30
 
-	// maxChunks bounds what a manifest can make anybody ask for.
-	maxChunks = 2 * maxEntry / chunkSize
+	// smallestChunk bounds it too.
+	smallestChunk = 1 << 10
 )
 
 var errForeign = fmt.Errorf("%w: not a value of this key", store.ErrCorrupt)
@@ -74,12 +76,12 @@ type value struct {
 	head    int    // length of what is before it
 }
 
-// manifest says where a large value is.
+// manifest says where a large body is.
 type manifest struct {
 	fill   [fillSize]byte
-	length int // of what is in chunks
-	chunk  int // length of what is in each chunk but the last
-	seal   int // length of the seal that each chunk has, 0 if they are in plain
+	length int // of the body
+	chunk  int // how much of it is in each chunk but the last
+	proof  int // length of what each chunk has besides
 }
 
 // appendValue begins a value of that kind and key; setLength is to follow.
@@ -98,45 +100,38 @@ func setLength(value []byte, length int) {
 	binary.BigEndian.PutUint64(value[lengthAt:], uint64(length))
 }
 
-// encoded is what is to be written for an entry.
-type encoded struct {
-	value    []byte   // under the key's own name
-	chunks   []byte   // all chunks, one behind the other; nil if value has everything
-	manifest manifest // of the chunks
-}
-
-// encode makes it of an entry, in the memory of buf for the most part.
-func (s *sealer) encode(buf *buffer, key cachekey.Key, e *store.Entry) encoded {
-	if s.on() {
-		return s.encodeSealed(buf, key, e)
+// encode makes a value in one piece of an entry, in the memory of buf.
+func (s *sealer) encode(buf *buffer, key cachekey.Key, e *store.Entry) []byte {
+	if !s.on() {
+		buf.b = store.Encode(appendValue(buf.b, kindEntry, key), e)
+		setLength(buf.b, len(buf.b))
+		return buf.b
 	}
-	b := store.Encode(appendValue(buf.b, kindEntry, key), e)
-	setLength(b, len(b))
-	buf.b = b
-	if len(b) <= maxString {
-		return encoded{value: b}
-	}
-	m := newManifest(len(b), 0)
-	return encoded{encodeManifest(key, m), b, m}
-}
-
-func (s *sealer) encodeSealed(buf *buffer, key cachekey.Key, e *store.Entry) encoded {
 	b := appendValue(buf.b, kindSealed, key)
 	at := len(b)
-	// The room for all seals is there from the beginning, so that nothing moves.
-	size := int(e.Size())
-	b = slices.Grow(b, size+sealHead+(3+size/chunkSize)*tagSize)
+	b = slices.Grow(b, int(e.Size())+sealHead+tagSize) // nothing moves
 	b = store.Encode(append(b, make([]byte, sealHead)...), e)
-	buf.b = b
-	plaintext := b[at+sealHead:]
-	if whole := len(b) + tagSize; whole <= maxString {
-		setLength(b, whole)
-		buf.b = s.seal(b[:at], plaintext, b[:at])
-		return encoded{value: buf.b}
+	setLength(b, len(b)+tagSize)
+	buf.b = s.seal(b[:at], b[at+sealHead:], b[:at])
+	return buf.b
+}
+
+// encodeLarge makes the manifest of an entry whose body p proves.
+func (s *sealer) encodeLarge(key cachekey.Key, e *store.Entry, p *prover) []byte {
+	kind, end := byte(kindLarge), sumSize
+	if s.on() {
+		kind, end = kindSealedLarge, sealHead+tagSize
 	}
-	m := newManifest(len(plaintext), tagSize)
-	c := s.sealedManifest(key, m)
-	return encoded{c.finish(), c.sealAll(plaintext, m), m}
+	without := *e
+	without.Body = nil
+	head := store.Encode(nil, &without)
+	b := append(appendValue(nil, kind, key), p.place...)
+	setLength(b, len(b)+len(head)+end)
+	if s.on() {
+		return s.seal(b, head, b)
+	}
+	b = append(b, head...)
+	return binary.BigEndian.AppendUint64(b, xxhash.Sum64(b))
 }
 
 // openValue takes a value apart, or the beginning of one. It is an error that
@@ -148,11 +143,11 @@ func (s *sealer) openValue(b []byte, key cachekey.Key) (value, error) {
 		return value{}, err
 	}
 	switch v.kind {
-	case kindEntry, kindManifest:
+	case kindEntry, kindLarge:
 		if s.on() {
 			return value{}, errNotSealed
 		}
-	case kindSealed, kindSealedManifest:
+	case kindSealed, kindSealedLarge:
 		if _, err := s.keyOf(v.payload); err != nil {
 			return value{}, err
 		}
@@ -166,7 +161,7 @@ func parseValue(b []byte, key cachekey.Key) (value, error) {
 	}
 	v := value{kind: b[lengthAt-1]}
 	length := binary.BigEndian.Uint64(b[lengthAt:])
-	if length < uint64(len(b)) || length > maxEntry+maxString {
+	if length < uint64(len(b)) || length > maxString {
 		return value{}, errForeign
 	}
 	v.length = int(length)
@@ -179,18 +174,6 @@ func parseValue(b []byte, key cachekey.Key) (value, error) {
 	v.payload = rest[len(want):]
 	v.head = len(b) - len(v.payload)
 	return v, nil
-}
-
-// decodeEntry reads a whole value of kind 'E'. The entry's body is a part of b.
-func decodeEntry(b []byte, key cachekey.Key) (*store.Entry, error) {
-	v, err := parseValue(b, key)
-	if err != nil {
-		return nil, err
-	}
-	if v.kind != kindEntry || v.length != len(b) {
-		return nil, errForeign
-	}
-	return store.Decode(v.payload)
 }
 
 // decode makes an entry of v, which is all of b and in one piece. The entry's
@@ -216,9 +199,85 @@ func (s *sealer) decode(b []byte, v value) (e *store.Entry, kept []byte, err err
 	return nil, b, errForeign
 }
 
+// decodeLarge makes an entry of a whole manifest, with what proves its chunks.
+// Its body is for the store to give.
+func (s *sealer) decodeLarge(b []byte, v value) (*store.Entry, *prover, error) {
+	if v.length != len(b) {
+		return nil, nil, errForeign
+	}
+	placed, ok := placeOf(b)
+	if !ok {
+		return nil, nil, errForeign
+	}
+	p, err := s.proverOf(b[v.head:placed.end], placed.m)
+	if err != nil {
+		return nil, nil, err
+	}
+	head := b[placed.end:]
+	if v.kind == kindSealedLarge {
+		if head, err = s.open(head, b[:placed.end]); err != nil {
+			return nil, nil, err
+		}
+	} else if sumAt := len(b) - sumSize; sumAt < placed.end || xxhash.Sum64(b[:sumAt]) != binary.BigEndian.Uint64(b[sumAt:]) {
+		return nil, nil, fmt.Errorf("%w: checksum of the manifest differs", store.ErrCorrupt)
+	} else {
+		head = b[placed.end:sumAt]
+	}
+	e, err := store.Decode(head)
+	if err == nil && len(e.Body) > 0 {
+		err = errForeign
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	e.Body = nil
+	return e, p, nil
+}
+
+// placed is what can be read of a manifest without any key.
+type placed struct {
+	m      manifest
+	fillAt int // where its fill is
+	end    int // where place ends
+}
+
+// placeOf reads the place in a manifest, or in the beginning of one, whatever
+// key it is of. It says nothing of the rest.
+func placeOf(b []byte) (p placed, ok bool) {
+	if len(b) < prologueSize || string(b[:len(valueMagic)]) != valueMagic {
+		return p, false
+	}
+	at := prologueSize
+	for range 2 { // the names in the key
+		n, size := binary.Uvarint(b[at:])
+		if size <= 0 || n > placeWithin {
+			return p, false
+		}
+		if at += size + int(n); at > len(b) {
+			return p, false
+		}
+	}
+	at += len(cachekey.Key{}.Digest)
+	switch b[lengthAt-1] {
+	case kindLarge:
+		p.m.proof = sumSize
+	case kindSealedLarge:
+		p.m.proof, at = tagSize, at+sealHead
+	default:
+		return p, false
+	}
+	if p.fillAt, p.end = at, at+placeSize; p.end > len(b) {
+		return p, false
+	}
+	copy(p.m.fill[:], b[at:])
+	length := binary.BigEndian.Uint64(b[at+fillSize:])
+	p.m.length, p.m.chunk = int(length), int(binary.BigEndian.Uint32(b[at+fillSize+8:]))
+	return p, length > 0 && length <= MaxBody && p.m.chunk >= smallestChunk && p.m.chunk < maxString
+}
+
 // newManifest draws a fill for so many bytes.
-func newManifest(length, seal int) manifest {
-	m := manifest{length: length, chunk: chunkSize, seal: seal}
+func newManifest(length, proof int) manifest {
+	m := manifest{length: length, chunk: chunkSize, proof: proof}
 	_, _ = rand.Read(m.fill[:]) // never fails
 	return m
 }
@@ -229,88 +288,23 @@ func (m manifest) appendPlace(b []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, uint32(m.chunk))
 }
 
-func encodeManifest(key cachekey.Key, m manifest) []byte {
-	b := m.appendPlace(appendValue(nil, kindManifest, key))
-	setLength(b, len(b)+sumSize)
-	return binary.BigEndian.AppendUint64(b, xxhash.Sum64(b))
-}
-
-// sealedManifest begins a manifest for sealed chunks; the chunkSealer finishes
-// it.
-func (s *sealer) sealedManifest(key cachekey.Key, m manifest) *chunkSealer {
-	b := appendValue(nil, kindSealedManifest, key)
-	at := len(b)
-	b = m.appendPlace(s.appendHead(b))
-	setLength(b, len(b)+tagSize)
-	return s.keys[0].chunks(b, at)
-}
-
-// openManifest gives what a whole manifest of either kind says, and for one of
-// kind 'T', whose seal must be right, what opens its chunks.
-func (s *sealer) openManifest(b []byte) (manifest, *chunkSealer, error) {
-	m, err := decodeManifest(b)
-	if err != nil || m.seal == 0 {
-		return m, nil, err
-	}
-	sealAt := len(b) - tagSize
-	headAt := sealAt - placeSize - sealHead
-	k, err := s.keyOf(b[headAt:])
-	if err != nil {
-		return m, nil, err
-	}
-	c := k.chunks(b[:sealAt], headAt)
-	return m, c, c.verify(b[sealAt:])
-}
-
-// decodeManifest reads a whole value of kind 'M' or 'T', whatever key it is of.
-// It does not look at a seal: who wants to believe it uses openManifest.
-func decodeManifest(b []byte) (manifest, error) {
-	if len(b) < prologueSize || string(b[:len(valueMagic)]) != valueMagic || binary.BigEndian.Uint64(b[lengthAt:]) != uint64(len(b)) {
-		return manifest{}, errForeign
-	}
-	var m manifest
-	end := sumSize
-	switch b[lengthAt-1] {
-	case kindManifest:
-	case kindSealedManifest:
-		end, m.seal = tagSize, tagSize
-	default:
-		return manifest{}, errForeign
-	}
-	at := len(b) - end - placeSize
-	if m.seal > 0 && at < prologueSize+sealHead || at < prologueSize {
-		return manifest{}, errForeign
-	}
-	if sumAt := len(b) - sumSize; m.seal == 0 && xxhash.Sum64(b[:sumAt]) != binary.BigEndian.Uint64(b[sumAt:]) {
-		return manifest{}, fmt.Errorf("%w: checksum of the manifest differs", store.ErrCorrupt)
-	}
-	p := b[at:]
-	copy(m.fill[:], p)
-	length := binary.BigEndian.Uint64(p[fillSize:])
-	m.chunk = int(binary.BigEndian.Uint32(p[fillSize+8:]))
-	if length == 0 || length > maxEntry+maxString || m.chunk < 1<<10 || m.chunk > maxString {
-		return manifest{}, errors.Join(store.ErrCorrupt, errors.New("manifest out of bounds"))
-	}
-	m.length = int(length)
-	if m.chunks() > maxChunks {
-		return manifest{}, errors.Join(store.ErrCorrupt, errors.New("manifest of too many chunks"))
-	}
-	return m, nil
-}
-
 // chunks is the number of chunks.
 func (m manifest) chunks() int { return (m.length + m.chunk - 1) / m.chunk }
 
-// size is the length of all chunks together, with their seals.
-func (m manifest) size() int { return m.length + m.chunks()*m.seal }
+// size is how much of the body is in chunk n.
+func (m manifest) size(n int) int { return min(m.chunk, m.length-n*m.chunk) }
 
-// slot says where chunk n is among all, put one behind the other.
-func (m manifest) slot(n int) (from, to int) {
-	from = n * (m.chunk + m.seal)
-	return from, min(from+m.chunk+m.seal, m.size())
+// name is the name of chunk n of the value named name. In a cluster it lies
+// where that does, by the tag in braces.
+func (m manifest) name(name string, n int) string {
+	return name + ":{" + name + "}:" + hex.EncodeToString(m.fill[:]) + ":" + strconv.Itoa(n)
 }
 
-// name is the name of chunk n of the value named name.
-func (m manifest) name(name string, n int) string {
-	return name + ":" + hex.EncodeToString(m.fill[:]) + ":" + strconv.Itoa(n)
+// names are the names of all chunks.
+func (m manifest) names(name string) []string {
+	all := make([]string, m.chunks())
+	for n := range all {
+		all[n] = m.name(name, n)
+	}
+	return all
 }

@@ -12,47 +12,78 @@ import (
 	"jaegis-proxy/store"
 )
 
-// write is Put: the chunks, if there are any, then the value under the key's own
-// name. It names the chunks and must not be there before all of them are.
-func (s *Store) write(ctx context.Context, key cachekey.Key, e *store.Entry, ttl time.Duration) error {
+// write is Put: in one string if that is no longer than a string may be, else
+// the chunks, then the manifest. That names the chunks and must not be there
+// before all of them are.
+func (s *Store) write(ctx context.Context, key cachekey.Key, e *store.Entry) error {
+	name := key.String()
+	if l, ok := e.Content.(*large); ok && l.s == s && l.name == name {
+		value := s.sealer.encodeLarge(key, e, l.p)
+		if len(value) > maxString {
+			return store.ErrTooLarge
+		}
+		return s.rewrite(ctx, l, value, e)
+	}
+	if e.BodySize() > maxString {
+		return s.writeLarge(ctx, key, e)
+	}
+	loaded, err := e.Load(ctx)
+	if err != nil {
+		return err
+	}
 	buf := s.buffers.get()
 	defer s.buffers.put(buf)
-	name, v := key.String(), s.sealer.encode(buf, key, e)
-	if v.chunks == nil {
-		s.counts.written.Add(int64(len(v.value)))
-		return s.replace(ctx, name, v.value, ttl)
+	if value := s.sealer.encode(buf, key, loaded); len(value) <= maxString {
+		s.counts.written.Add(int64(len(value)))
+		return s.replace(ctx, name, value, e)
 	}
-	s.counts.written.Add(int64(len(v.chunks)))
-	err := s.writeChunks(ctx, name, v.manifest, v.chunks, ttl)
+	return s.writeLarge(ctx, key, e)
+}
+
+func (s *Store) writeLarge(ctx context.Context, key cachekey.Key, e *store.Entry) error {
+	name, p := key.String(), s.sealer.newProver(int(e.BodySize()))
+	value := s.sealer.encodeLarge(key, e, p)
+	if len(value) > maxString || p.m.length == 0 {
+		return store.ErrTooLarge
+	}
+	err := s.writeChunks(ctx, name, p, e)
 	if err == nil {
-		err = s.replace(ctx, name, v.value, ttl)
+		s.counts.written.Add(int64(len(value)))
+		err = s.replace(ctx, name, value, e)
 	}
 	if err != nil {
-		s.dropChunks(ctx, name, v.manifest) // nothing will ever name them
+		s.dropChunks(ctx, name, p.m) // nothing will ever name them
 	}
 	return err
 }
 
-// replace sets the value under a key's own name. If it was a manifest, nothing
-// names its chunks any more: they need not wait for their expiry. A reader in
-// the midst of them finds the new value.
-func (s *Store) replace(ctx context.Context, name string, value []byte, ttl time.Duration) error {
+// ttl is how long an entry is kept from now on.
+func (s *Store) ttl(e *store.Entry) time.Duration {
+	return max(e.Lifetime.Expiry().Sub(s.opts.Now()).Truncate(time.Millisecond), time.Millisecond)
+}
+
+// replace sets the value of e under a key's own name. If it was a manifest,
+// nothing names its chunks any more: they need not wait for their expiry.
+func (s *Store) replace(ctx context.Context, name string, value []byte, e *store.Entry) error {
+	ctx, cancel := s.writeContext(ctx)
+	defer cancel()
+	ttl := s.ttl(e)
 	f, fenced := store.FenceOf(ctx)
 	if lease := leaseName(f.Key.String()); fenced && f.Key.String() != name {
-		return s.replaceApart(ctx, lease, f.Token, name, value, ttl)
+		return s.apart(ctx, lease, f.Token, name, func(guard string) error { return s.setIf(ctx, guard, f.Token, name, value, ttl) })
 	} else if fenced {
 		return s.setIf(ctx, lease, f.Token, name, value, ttl)
 	}
 	var old *goredis.StringCmd
 	err := s.on(ctx, name, true, func(n *node) error {
 		pipe := n.bulk.Pipeline()
-		old = pipe.GetRange(ctx, name, 0, maxManifest-1)
+		old = pipe.GetRange(ctx, name, 0, placeWithin-1)
 		set := pipe.Set(ctx, name, value, ttl)
 		_, _ = pipe.Exec(ctx)
 		return set.Err()
 	})
 	if err == nil {
-		s.dropOld(ctx, name, old)
+		s.leaveOld(ctx, name, old)
 	}
 	return err
 }
@@ -67,7 +98,7 @@ func (s *Store) remove(ctx context.Context, name string, tell bool) error {
 	together := tell && s.opts.Mode != Cluster
 	err := s.on(ctx, name, true, func(n *node) error {
 		pipe := n.bulk.Pipeline()
-		old = pipe.GetRange(ctx, name, 0, maxManifest-1)
+		old = pipe.GetRange(ctx, name, 0, placeWithin-1)
 		unlink, told := pipe.Unlink(ctx, name), &goredis.StringCmd{}
 		if together {
 			told = s.tellDeleted(ctx, pipe, name)
@@ -79,18 +110,19 @@ func (s *Store) remove(ctx context.Context, name string, tell bool) error {
 		err = s.on(ctx, deletionsName, true, func(n *node) error { return s.tellDeleted(ctx, n.bulk, name).Err() })
 	}
 	if err == nil {
-		s.dropOld(ctx, name, old)
+		s.leaveOld(ctx, name, old)
 	}
 	return err
 }
 
-func (s *Store) dropOld(ctx context.Context, name string, old *goredis.StringCmd) {
+// leaveOld leaves the chunks of what was there, if it had some.
+func (s *Store) leaveOld(ctx context.Context, name string, old *goredis.StringCmd) {
 	b, err := old.Bytes()
 	if err != nil {
 		return
 	}
-	if m, err := decodeManifest(b); err == nil {
-		s.dropChunks(ctx, name, m)
+	if placed, ok := placeOf(b); ok {
+		s.leaveChunks(ctx, name, placed.m)
 	}
 }
 

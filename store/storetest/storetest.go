@@ -4,9 +4,11 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -38,6 +40,8 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 		{"an entry is there until its expiry and not from then on", testExpiry},
 		{"an entry that is over is not stored", testOver},
 		{"bodies of all sizes come back whole", testSizes},
+		{"a body that comes in pieces is stored as any other", testPieces},
+		{"a range of a body is that of the whole", testRanges},
 		{"keys that differ in one part are apart", testKeysApart},
 		{"entries are not changed by the store", testUnchanged},
 		{"a cancelled call is not a miss", testCancelled},
@@ -104,6 +108,7 @@ func testFields(t *testing.T, s *suite) {
 			{Name: "Set-Cookie", Value: "b=2"},
 			{Name: "X-Bytes", Value: "\xff\x80\t\u00e9"},
 		},
+		Tagged: true,
 		Lifetime: policy.Lifetime{
 			StoredAt:             s.clock.Now().Add(-3*time.Second - 17*time.Nanosecond),
 			TTL:                  time.Hour + time.Nanosecond,
@@ -195,6 +200,57 @@ func testSizes(t *testing.T, s *suite) {
 	}
 }
 
+func testPieces(t *testing.T, s *suite) {
+	for _, size := range []int{0, 100, 1 << 20, 1<<20 + 1, 3<<20 - 7, 5 << 20} {
+		for _, piece := range []int{1 << 10, 777_777} {
+			key := s.key(fmt.Sprint(size, piece))
+			e := Entry(s.clock.Now(), Body(key, 3, size))
+			pieces := *e
+			pieces.Body, pieces.Content = nil, &Pieces{Bytes: e.Body, Piece: piece}
+			s.put(t, key, &pieces)
+			got := s.wantEntry(t, key, e, fmt.Sprintf("of %d bytes in pieces", size))
+			if got.BodySize() != int64(size) {
+				t.Errorf("of %d bytes: BodySize %d", size, got.BodySize())
+			}
+			again := *got
+			again.Tags = []string{"later"}
+			s.put(t, key, &again) // what Get returned may be put again
+			e.Tags = again.Tags
+			s.wantEntry(t, key, e, "after it was put again")
+		}
+	}
+}
+
+func testRanges(t *testing.T, s *suite) {
+	for _, size := range []int{10, 900 << 10, 3<<20 + 5} {
+		key := s.key(fmt.Sprint(size))
+		body := Body(key, 1, size)
+		s.put(t, key, Entry(s.clock.Now(), body))
+		e, err := s.Get(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range [][2]int{{0, size}, {0, 1}, {size - 1, 1}, {size, 0}, {0, 0}, {size / 3, size / 2}, {size / 2, 3}} {
+			from := e.Open(t.Context(), int64(r[0]), int64(r[1]))
+			var got []byte
+			for {
+				b, err := from.Next()
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, b...)
+			}
+			from.Close()
+			if !bytes.Equal(got, body[r[0]:r[0]+r[1]]) {
+				t.Errorf("of %d bytes: %d from %d on: %d others", size, r[1], r[0], len(got))
+			}
+		}
+	}
+}
+
 func testKeysApart(t *testing.T, s *suite) {
 	base := s.key("base")
 	keys := []cachekey.Key{base, base, base, base, base}
@@ -277,7 +333,7 @@ func testConcurrent(t *testing.T, s *suite) {
 		work.Go(func() {
 			for i := range 2 * rounds {
 				key := keys[(r+i)%len(keys)]
-				e, err := s.Get(t.Context(), key)
+				e, err := Get(t.Context(), s, key)
 				if errors.Is(err, store.ErrNotFound) {
 					continue
 				}
