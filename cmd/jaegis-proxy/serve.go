@@ -20,6 +20,7 @@ import (
 	"jaegis-proxy/internal/telemetry"
 	"jaegis-proxy/proxy"
 	"jaegis-proxy/store"
+	"jaegis-proxy/store/redis"
 )
 
 func cmdServe() command {
@@ -157,9 +158,9 @@ func memoBytes(cfg *config.Config) int64 {
 }
 
 // maxObject is the most that the stores take: one answer may have an eighth of
-// the memory tier where there is nothing behind it, and must fit into the queue.
+// the memory tier where there is nothing behind it.
 func maxObject(c *config.Cache) int64 {
-	most := int64(c.Queue.MaxBytes) - entryOverhead
+	most := int64(redis.MaxBody)
 	if !c.Redis.InUse() && c.Memory.MaxBytes > 0 {
 		most = min(most, int64(c.Memory.MaxBytes)/8-entryOverhead)
 	}

@@ -101,7 +101,7 @@ func (s *stores) open(name string, c config.Redis, cache *config.Cache, reg prom
 		}
 		s.fills[name], s.closers = f, append(s.closers, f)
 	}
-	tiers := &store.Tiered{}
+	tiers := &store.Tiered{MaxPromoted: int64(cache.Memory.MaxBytes) / promotedShare}
 	ledger := s.ledgers.follow(r, tiers, s.memory, time.Duration(cache.MaxDisconnected), log.With("store", name))
 	s.closers = append(s.closers, ledger)
 	if tiers.Far, err = store.Instrument(&store.Guard{Store: r, Ledger: ledger}, name, reg); err != nil || s.memory == nil {
@@ -110,6 +110,10 @@ func (s *stores) open(name string, c config.Redis, cache *config.Cache, reg prom
 	tiers.Near, err = s.near(ledger, true, reg)
 	return tiers, ledger, err
 }
+
+// promotedShare is what part of the memory tier the largest body may take that is
+// in pieces behind it: whoever holds a few of those has not emptied it.
+const promotedShare = 32
 
 // near is the memory tier as a ledger has it; nil when it is turned off. behind
 // says that there is another store behind it.
