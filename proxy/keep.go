@@ -52,7 +52,7 @@ func (p *Proxy) keep(l *leader, head *answerHead, e *store.Entry) {
 	}
 	if !p.o.Writes.Submit(cost, func(ctx context.Context) {
 		defer l.land()
-		compressed, done := p.compress(e)
+		compressed, done := p.compress(l.tagged(e))
 		defer done()
 		l.isStored = p.write(ctx, l, head, compressed)
 	}) {

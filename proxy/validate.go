@@ -29,7 +29,7 @@ func (l *leader) ask() (*Response, error) {
 		return l.do(l.f.Context())
 	}
 	return l.askFor(condition, func(resp *Response) bool {
-		l.confirmed = resp.Status == http.StatusNotModified && policy.Confirms(toHeader(l.stored.Header), resp.Header)
+		l.confirmed = resp.Status == http.StatusNotModified && policy.Confirms(originHeader(l.stored), resp.Header)
 		return l.confirmed || resp.Status != http.StatusNotModified
 	})
 }
@@ -57,7 +57,7 @@ func (l *leader) condition() http.Header {
 	if l.stored == nil || l.why == fetchPass || l.about.Method != http.MethodGet {
 		return nil
 	}
-	return policy.Conditional(toHeader(l.stored.Header))
+	return policy.Conditional(originHeader(l.stored))
 }
 
 // confirm makes the head of a stored answer that the upstream has confirmed:
@@ -69,11 +69,12 @@ func (l *leader) confirm(resp *Response) *answerHead {
 		cookies = append(cookies, store.Field{Name: "Set-Cookie", Value: v})
 	}
 	resp.Header.Del("Set-Cookie") // of this confirmation, not of what is stored
-	merged := policy.Freshen(toHeader(l.stored.Header), resp.Header)
+	merged := policy.Freshen(originHeader(l.stored), resp.Header)
 	d := policy.Decide(&l.route.Rule, &l.about, &policy.Response{Status: l.stored.Status, Header: merged, Framed: true}, now)
 	l.lookAgain(l.stored, merged, &d)
 	e := *l.stored
-	e.Header, e.Lifetime, e.Asked, e.Stamp, e.Source = endToEnd(merged), policy.Lifetime{StoredAt: now}, l.asked, l.stamp, "upstream"
+	e.Lifetime, e.Asked, e.Stamp, e.Source = policy.Lifetime{StoredAt: now}, l.asked, l.stamp, "upstream"
+	refielded(&e, endToEnd(merged))
 	if e.Tags = l.retag(l.stored, e.Header); d.Store && overTagged(e.Tags) {
 		refuse(&d, policy.ReasonTags)
 	}
@@ -98,7 +99,7 @@ func (l *leader) updateByHead(head *answerHead) {
 	if coding := "Content-Encoding"; head.length >= 0 && header.Get(coding) == field(l.stored.Header, coding) {
 		header.Set("Content-Length", strconv.FormatInt(head.length, 10))
 	}
-	merged, ok := policy.HeadUpdate(toHeader(l.stored.Header), header, l.stored.Length)
+	merged, ok := policy.HeadUpdate(originHeader(l.stored), header, l.stored.Length)
 	if !ok {
 		l.p.forget(l.keys.base, l.route)
 		return
@@ -108,7 +109,8 @@ func (l *leader) updateByHead(head *answerHead) {
 	d := policy.Decide(&l.route.Rule, &about, &policy.Response{Status: http.StatusOK, Header: merged, Framed: true}, l.p.now())
 	l.lookAgain(l.stored, merged, &d)
 	e := *l.stored
-	e.Header, e.Lifetime, e.Asked, e.Source = endToEnd(merged), d.Lifetime, l.asked, ""
+	e.Lifetime, e.Asked, e.Source = d.Lifetime, l.asked, ""
+	refielded(&e, endToEnd(merged))
 	if e.Tags = l.retag(l.stored, e.Header); !d.Store || overTagged(e.Tags) {
 		l.p.forget(l.keys.base, l.route)
 		return
