@@ -3,6 +3,7 @@
 #   make build    the binary, bin/jaegis-proxy
 #   make bench    the comparison with bare fasthttp and nginx (about 3 minutes)
 #   make uploads  large uploads: hashing beside sha256sum, a hit's cost, memory (about a minute)
+#   make large    small hits while slow clients are given 50 MB each (2 minutes)
 #   make faults   what holds while Redis, upstreams, clients and the machine fail
 #   make soak     many requests of two tenants, then many under purges and faults
 #   make fuzz     each fuzz target for FUZZTIME (default 30s)
@@ -12,7 +13,7 @@
 SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build test tools programs services format vet staticcheck errorlint unit bench uploads faults soak fuzz docker clean
+.PHONY: build test tools programs services format vet staticcheck errorlint unit bench uploads large faults soak fuzz docker clean
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ERRORLINT   := github.com/polyfloyd/go-errorlint@v1.8.0
@@ -118,6 +119,9 @@ bench:
 
 uploads: programs
 	benchmarks/uploads.sh
+
+large: programs
+	go run ./benchmarks/large
 
 # It says what it could not do for want of a program.
 faults: programs

@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"store/storetest":    {"store", "cachekey", "policy"},
 	"internal/flight":    {"internal/spool"},
 	"benchmarks/history": {"store/storetest", "internal/proxytest"},
+	"benchmarks/large":   {"store/storetest", "internal/proxytest"},
 	"benchmarks/faults":  {"store/storetest", "internal/origintest", "internal/proxytest"},
 }
 
