@@ -241,7 +241,7 @@ func (l *leader) run() {
 	defer l.p.fetching.Add(-1)
 	defer func() { // what follows elsewhere may keep the leader for a while
 		l.req.Body.close()
-		l.req.Body = Body{}
+		l.req.Body, l.prefix, l.stored = Body{}, nil, nil
 	}()
 	l.started = l.p.now()
 	if l.shared && l.claim() {

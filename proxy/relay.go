@@ -178,6 +178,8 @@ func (l *leader) relayBody(in store.Pieces, length int64) (*wireTail, error) {
 			return tail, l.give(lastly, true)
 		case piece.Kind == store.PieceFail:
 			return nil, failureOf(piece.Data)
+		case piece.Kind == store.PieceAgain: // that node has given it up, for a reason of its own
+			return nil, errNotBrought
 		default:
 			return nil, errCutElsewhere
 		}

@@ -162,7 +162,7 @@ func (f *Flight[H, V]) forgoLocked() (found bool) {
 func (f *Flight[H, V]) dropLocked() {
 	low, waiting := f.slowestLocked(), false
 	for r := range f.readers {
-		waiting = waiting || r.cut == nil && r.off == f.size
+		waiting = waiting || r.cut == nil && !r.rests && r.off == f.size
 	}
 	if !waiting || low == f.size || f.seats > len(f.readers) {
 		return

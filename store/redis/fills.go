@@ -97,15 +97,16 @@ type FillOptions struct {
 
 	// MaxConnections bounds the connections together, which come on top of those
 	// of the Store: a quarter of them, minTalkers to maxTalkers, for what is
-	// answered at once, one for the heart, one for the door, and one for each
+	// answered at once, beaters for the heart, one for the door, and one for each
 	// answer of another node that is followed. 64 if not positive; fewer than
-	// minTalkers+3 count as that.
+	// minTalkers+4 count as that.
 	MaxConnections int
 }
 
 const (
 	minTalkers = 8
 	maxTalkers = 32
+	beaters    = 2
 
 	// leaseTime is how long a lease lasts that is not renewed, and beat how often
 	// it is. A follower that hears nothing for quietTime looks whether
@@ -133,7 +134,7 @@ const (
 
 	// signTime is how long a sign lasts that somebody follows, and signEvery how
 	// often it is given.
-	signTime  = 4 * time.Second
+	signTime  = holdTime + signEvery
 	signEvery = time.Second
 
 	// maxTries bounds how often one Claim meets a holder that is gone.
@@ -150,7 +151,7 @@ func NewFills(s *Store, o FillOptions) (*Fills, error) {
 		o.MaxConnections = 64
 	}
 	talkers := min(max(o.MaxConnections/4, minTalkers), maxTalkers)
-	followers := max(1, o.MaxConnections-talkers-2)
+	followers := max(1, o.MaxConnections-talkers-beaters-1)
 	f := &Fills{
 		s: s, node: randomHex(8), maxBytes: o.MaxBytes, sealing: plainly{}, slots: make(chan struct{}, followers),
 		begun: make(chan struct{}, 1), leases: map[string]*lease{}, deaf: map[string]time.Time{}, closing: make(chan struct{}),
@@ -175,7 +176,7 @@ func (f *Fills) open(talkers, followers int) (err error) {
 	turn, reply := o.Budget/2, patience(o)
 	for client, p := range map[*goredis.UniversalClient]purpose{
 		&f.talk:    {conns: talkers, pipes: -1, turn: turn, reply: reply, singly: true},
-		&f.beating: {conns: 1, pipes: -1, turn: turn, reply: reply, singly: true},
+		&f.beating: {conns: beaters, pipes: -1, turn: turn, reply: reply, singly: true, eager: true},
 		&f.blocked: {conns: followers + 1, pipes: -1, turn: turn, reply: doorTime + reply},
 	} {
 		if *client, err = o.client(p); err != nil {

@@ -129,6 +129,7 @@ func (f *Fills) goOn(l *lease, next uint64) string {
 	if p == nil || !p.keeps(next) {
 		return replyGone
 	}
+	f.sign(l)
 	f.mend(l)
 	return replyYes
 }
@@ -189,8 +190,15 @@ func (f *Fills) publish(l *lease) bool {
 	l.knocked = time.Now()
 	switch {
 	case l.state == leaseOver || f.closed:
+		if l.end == nil { // nobody else gives back what Admit has taken
+			l.end = func() {}
+			l.answer.Pieces(f.ctx).Close()
+		}
 		return false
 	case l.end != nil:
+		if l.publisher != nil {
+			l.publisher.rest(false)
+		}
 		return true
 	}
 	var ctx context.Context

@@ -263,7 +263,7 @@ func (w *follower) bear(err error) error {
 		w.fault = time.Now()
 	}
 	w.asked = time.Time{}
-	if isRefusal(err) || !w.f.await(w.ctx, w.lease, awayTime-time.Since(w.fault)) {
+	if isRefusal(err) || errors.Is(err, goredis.ErrClosed) || !w.f.await(w.ctx, w.lease, awayTime-time.Since(w.fault)) {
 		return err
 	}
 	return nil
@@ -303,9 +303,13 @@ var errBehind = errors.New("more has come of the answer of another node than is 
 
 func (w *follower) stream() string { return streamName(w.lease, w.token) }
 
-// itemsAtOnce bounds what is read in one go; over a line on which that takes too
-// long it is less.
-const itemsAtOnce = 4
+// itemsAtOnce bounds what is read in one go, at first. Over a line on which that
+// takes too long it is less; where it comes promptly, more.
+const (
+	itemsAtOnce = 4
+	maxAtOnce   = 16
+	promptly    = 20 * time.Millisecond
+)
 
 // sign says now and then that somebody follows. Where that fails it is said again.
 func (w *follower) sign() {
@@ -322,6 +326,7 @@ func (w *follower) sign() {
 // holder is alive.
 func (w *follower) read() error {
 	w.sign()
+	began := time.Now()
 	err := w.wait(func(ctx context.Context) error {
 		got, err := w.f.blocked.XRead(ctx, &goredis.XReadArgs{
 			Streams: []string{w.stream(), itemID(w.last)}, Count: w.count, Block: quietTime,
@@ -336,14 +341,22 @@ func (w *follower) read() error {
 	})
 	switch {
 	case err == nil && len(w.items) > 0:
+		if int64(len(w.items)) == w.count && time.Since(began) < promptly {
+			w.count = min(2*w.count, maxAtOnce)
+		}
 		w.fault, w.asked, w.heard = time.Time{}, time.Time{}, time.Now()
 		return nil
 	case err == nil:
+		if !w.begun {
+			w.fault = time.Time{}
+		}
 		return w.look()
 	case w.ctx.Err() != nil:
 		return context.Cause(w.ctx)
 	}
-	w.count = max(1, w.count/2)
+	if errors.Is(err, context.DeadlineExceeded) {
+		w.count = max(1, w.count/2)
+	}
 	if w.begun {
 		return w.bear(err)
 	}

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -277,28 +278,40 @@ const (
 )
 
 // maxRenewed bounds how many leases are renewed in one round trip.
-const maxRenewed = 256
+const maxRenewed = 128
 
 // renew renews leases that one server has. Those that it does not renew are lost:
 // another's by now, or not renewed for too long.
 func (f *Fills) renew(all []*lease) {
+	var running sync.WaitGroup
+	turns := make(chan struct{}, beaters)
 	for some := range slices.Chunk(all, maxRenewed) {
-		now := time.Now()
-		results := f.askRenewed(some, goredis.Pipeliner.EvalSha, renewScript.Hash())
-		if slices.ContainsFunc(results, isUnknown) {
-			results = f.askRenewed(some, goredis.Pipeliner.Eval, renewSource)
+		turns <- struct{}{}
+		running.Go(func() {
+			defer func() { <-turns }()
+			f.renewSome(some)
+		})
+	}
+	running.Wait()
+}
+
+// renewSome renews those in one round trip.
+func (f *Fills) renewSome(some []*lease) {
+	now := time.Now()
+	results := f.askRenewed(some, goredis.Pipeliner.EvalSha, renewScript.Hash())
+	if slices.ContainsFunc(results, isUnknown) {
+		results = f.askRenewed(some, goredis.Pipeliner.Eval, renewSource)
+	}
+	for i, result := range results {
+		var got []int64
+		if result != nil {
+			got, _ = result.Int64Slice() // an error is as good as no answer
 		}
-		for i, result := range results {
-			var got []int64
-			if result != nil {
-				got, _ = result.Int64Slice() // an error is as good as no answer
-			}
-			if len(got) == 3 {
-				f.heed(some[i], got[2] == 1)
-				f.renewed(some[i], now, got[0], got[1])
-			} else {
-				f.doubt(some[i])
-			}
+		if len(got) == 3 {
+			f.renewed(some[i], now, got[0], got[1])
+			f.heed(some[i], got[2] == 1)
+		} else {
+			f.doubt(some[i])
 		}
 	}
 }
@@ -317,6 +330,9 @@ func (f *Fills) askRenewed(all []*lease, eval evaluation, script string) []*gore
 			results[i] = eval(pipe, ctx, script, []string{l.name, l.stream(), readName(l.stream())}, l.token, leaseTime.Milliseconds(), streamTime.Milliseconds(), at, holdTime.Milliseconds())
 		}
 		_, err := pipe.Exec(ctx)
+		if slices.ContainsFunc(results, isUnknown) {
+			return nil // it is asked once more
+		}
 		return err
 	})
 	return results
@@ -335,6 +351,13 @@ func (f *Fills) heed(l *lease, followed bool) {
 	}
 }
 
+// sign is as good as one of those who follow.
+func (f *Fills) sign(l *lease) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l.knocked = time.Now()
+}
+
 // renewed heeds what Redis says of a lease, asked at a time of ours and at one of
 // its own.
 func (f *Fills) renewed(l *lease, when time.Time, result, at int64) {
@@ -346,6 +369,7 @@ func (f *Fills) renewed(l *lease, when time.Time, result, at int64) {
 		f.lost(l)
 	default:
 		if shaky := f.mark(l, when, at); shaky || result == renewTorn {
+			f.sign(l) // that of those who follow may be lost, too
 			f.mend(l)
 		}
 	}

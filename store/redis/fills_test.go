@@ -188,7 +188,7 @@ func TestNoMoreAreFollowedThanThereAreConnections(t *testing.T) {
 	server := storetest.StartRedis(t)
 	a := newAnswer()
 	lead := nodesOf(t, server, 1)[0]
-	follow := openNode(t, redis.Options{URL: server.URL}, redis.FillOptions{MaxConnections: 12})
+	follow := openNode(t, redis.Options{URL: server.URL}, redis.FillOptions{MaxConnections: 13})
 	for _, name := range []string{"1", "2", "3"} {
 		lead.leads(t, storetest.Key(name), a)
 	}
