@@ -153,7 +153,7 @@ func (w *follower) wait(do func(context.Context) error) error {
 	err := w.f.call(w.ctx, w.lease, quietTime+patience(w.f.s.opts), func(ctx context.Context) error {
 		err := do(ctx)
 		if err != nil && ctx.Err() != nil {
-			late, err = err, goredis.ErrPoolTimeout
+			late, err = errors.Join(errLate, err), goredis.ErrPoolTimeout
 		}
 		return err
 	})
@@ -190,6 +190,9 @@ func (w *follower) look() error {
 	}
 	return store.ErrHolderGone
 }
+
+// errLate is what a follower's own calls say that took too long.
+var errLate = errors.New("redis: what another node fetches is late")
 
 // attend is for one who hears nothing while the holder has its lease. Now and
 // then it asks, for what is published may have come to an end.
@@ -354,7 +357,7 @@ func (w *follower) read() error {
 	case w.ctx.Err() != nil:
 		return context.Cause(w.ctx)
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, errLate) {
 		w.count = max(1, w.count/2)
 	}
 	if w.begun {
