@@ -95,7 +95,7 @@ errorlint:
 # running binary are all among these. Nothing is taken from the test cache: it
 # does not know when Redis changes.
 unit:
-	JAEGIS_OPERATIONS=$(OPERATIONS) go test -race -count=1 -timeout 15m ./...
+	JAEGIS_OPERATIONS=$(OPERATIONS) go test -race -count=1 -timeout 30m ./...
 
 # One target at a time is what go test can fuzz. A pipe would hide a failure
 # of the listing, so it comes first.

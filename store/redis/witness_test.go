@@ -42,6 +42,10 @@ func TestWhoIsCutOffWithAnOldPrimaryKnows(t *testing.T) {
 	if n.judge(old) != store.Good {
 		t.Fatal("does not count at all")
 	}
+	for _, server := range sentinel.Servers { // any of them may succeed
+		c := to(t, server)
+		storetest.Eventually(t, 10*time.Second, "the ledger is everywhere", func() bool { return c.XLen(t.Context(), ledgerName).Val() > 0 })
+	}
 	sentinel.Divide(true)
 	var successor *storetest.Server
 	storetest.Eventually(t, 30*time.Second, "a successor", func() bool {
