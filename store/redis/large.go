@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -14,9 +15,14 @@ import (
 
 const (
 	// mostAhead is how many chunks at a time may be read before they are asked
-	// for: 16 MiB. Readers that get no part in it do without, so that each slow
-	// one has one chunk in memory, and all together that much more.
-	mostAhead = 32
+	// for: 32 MiB. Readers that get no part in it do without, so that each slow
+	// one has few chunks in memory, and all together that much more.
+	mostAhead = 64
+
+	// wholeChunks is how many chunks a body, or the part of it that is asked for,
+	// may have to be read before its first byte is given: 4 MiB. A Redis that is
+	// lost then cuts nobody.
+	wholeChunks = 8
 
 	// pieceOfChunk is how much of a chunk is handed out at a time.
 	pieceOfChunk = 64 << 10
@@ -58,6 +64,7 @@ type chunkReader struct {
 	current  *buffer // the chunk that rest is of
 	rest     []byte
 	ahead    chan fetched // of the chunk that is read ahead; nil: none is
+	ready    []fetched    // the chunks that come next, where all were read at once
 	err      error        // what ended it
 }
 
@@ -88,6 +95,9 @@ func (r *chunkReader) advance() error {
 	if r.off == r.end {
 		return io.EOF
 	}
+	if !r.begun {
+		r.readWhole()
+	}
 	got := r.take()
 	if r.current = got.buf; got.err != nil {
 		if errors.Is(got.err, store.ErrGone) {
@@ -98,16 +108,74 @@ func (r *chunkReader) advance() error {
 	at := int64(r.next) * int64(r.l.p.m.chunk)
 	r.rest = got.bytes[r.off-at : min(int64(len(got.bytes)), r.end-at)]
 	r.next, r.begun = r.next+1, true
-	if r.off+int64(len(r.rest)) < r.end {
+	if len(r.ready) == 0 && r.off+int64(len(r.rest)) < r.end {
 		r.readAhead()
 	}
 	return nil
 }
 
+// readWhole reads all chunks that are needed, if these are few and there is room
+// for them. One that is gone takes them all with it; from one that is late on they
+// are read as they are needed.
+func (r *chunkReader) readWhole() {
+	s, first := r.l.s, r.next
+	n := int((r.end-1)/int64(r.l.p.m.chunk)) - first + 1
+	if n < 2 || n > wholeChunks {
+		return
+	}
+	for got := range n {
+		select {
+		case s.ahead <- struct{}{}:
+		default:
+			s.letGo(got)
+			return
+		}
+	}
+	all := make([]fetched, n)
+	var running sync.WaitGroup
+	for i := range all {
+		running.Go(func() {
+			limit := s.opts.Budget
+			if i > 0 {
+				limit *= 4
+			}
+			all[i].buf = s.chunks.get(r.l.p.m)
+			all[i].bytes, all[i].err = r.try(first+i, all[i].buf, limit)
+		})
+	}
+	running.Wait()
+	r.ready = all
+	for i, got := range all {
+		if errors.Is(got.err, store.ErrGone) {
+			all[0].err = got.err
+		} else if i > 0 && got.err != nil {
+			for _, late := range all[i:] {
+				s.chunks.put(late.buf)
+			}
+			s.letGo(n - i)
+			r.ready = all[:i]
+			return
+		}
+	}
+}
+
+// letGo gives back the room of some chunks that were read ahead.
+func (s *Store) letGo(n int) {
+	for range n {
+		<-s.ahead
+	}
+}
+
 // take gives the next chunk, which may be on its way.
 func (r *chunkReader) take() fetched {
+	if len(r.ready) > 0 {
+		got := r.ready[0]
+		r.ready = r.ready[1:]
+		r.l.s.letGo(1)
+		return got
+	}
 	if r.ahead == nil {
-		return r.fetch()
+		return r.fetch(r.next)
 	}
 	got := <-r.ahead
 	r.ahead = nil
@@ -124,20 +192,24 @@ func (r *chunkReader) readAhead() {
 	}
 	ahead := make(chan fetched, 1)
 	r.ahead = ahead
+	n := r.next
 	go func() {
-		got := r.fetch()
+		got := r.fetch(n)
 		<-r.l.s.ahead
 		ahead <- got
 	}()
 }
 
-// fetch reads the next chunk.
-func (r *chunkReader) fetch() (got fetched) {
+// fetch reads a chunk.
+func (r *chunkReader) fetch(n int) (got fetched) {
 	s := r.l.s
 	got.buf = s.chunks.get(r.l.p.m)
-	deadline := time.Now().Add(s.opts.SocketTimeout)
+	deadline, limit := time.Now().Add(s.opts.SocketTimeout), s.opts.Budget
+	if r.begun {
+		limit = max(limit, s.opts.SocketTimeout/4)
+	}
 	for {
-		got.bytes, got.err = r.try(got.buf)
+		got.bytes, got.err = r.try(n, got.buf, limit)
 		if got.err == nil || errors.Is(got.err, store.ErrGone) || !r.begun || time.Now().After(deadline) {
 			return got
 		}
@@ -148,13 +220,10 @@ func (r *chunkReader) fetch() (got fetched) {
 	}
 }
 
-// try reads the next chunk once. Only so many are read at the same time: they
+// try reads a chunk once. Only so many are read at the same time: they
 // wait here for each other, and nobody else waits for them.
-func (r *chunkReader) try(buf *buffer) ([]byte, error) {
-	s, limit := r.l.s, r.l.s.opts.Budget
-	if r.begun {
-		limit = max(limit, s.opts.SocketTimeout/4)
-	}
+func (r *chunkReader) try(n int, buf *buffer, limit time.Duration) ([]byte, error) {
+	s := r.l.s
 	turn := time.NewTimer(limit)
 	defer turn.Stop()
 	select {
@@ -165,7 +234,7 @@ func (r *chunkReader) try(buf *buffer) ([]byte, error) {
 	case <-r.ctx.Done():
 		return nil, context.Cause(r.ctx)
 	}
-	return s.readChunk(r.ctx, r.l.name, r.l.p, r.next, buf, limit)
+	return s.readChunk(r.ctx, r.l.name, r.l.p, n, buf, limit)
 }
 
 // pause waits until Redis may be worth another try.
@@ -201,6 +270,11 @@ func (r *chunkReader) Close() {
 	if r.ahead != nil {
 		r.current, r.ahead = (<-r.ahead).buf, nil
 	}
+	for _, got := range r.ready {
+		r.l.s.chunks.put(got.buf)
+	}
+	r.l.s.letGo(len(r.ready))
+	r.ready = nil
 	r.release()
 }
 

@@ -192,7 +192,7 @@ func TestAChunkThatIsLostIsNoticedWhereItIs(t *testing.T) {
 		f := func(what string, damage func(chunk string) error) {
 			t.Run(what, func(t *testing.T) {
 				key := storetest.Key(t.Name())
-				putBody(t, s, t.Name(), 4<<20)
+				putBody(t, s, t.Name(), 6<<20)
 				e, err := s.Get(t.Context(), key)
 				if err != nil {
 					t.Fatal(err)
@@ -200,7 +200,7 @@ func TestAChunkThatIsLostIsNoticedWhereItIs(t *testing.T) {
 				if err := damage(chunkOf(t, raw, key.String(), "5")); err != nil {
 					t.Fatal(err)
 				}
-				want := storetest.Body(key, 1, 4<<20)
+				want := storetest.Body(key, 1, 6<<20)
 				first, err := readRange(t, e, 0, 5*512<<10)
 				if err != nil || !bytes.Equal(first, want[:5*512<<10]) {
 					t.Errorf("what is before it: %d bytes, %v", len(first), err)
@@ -209,7 +209,7 @@ func TestAChunkThatIsLostIsNoticedWhereItIs(t *testing.T) {
 				if err != nil || !bytes.Equal(last, want[6*512<<10:7*512<<10]) {
 					t.Errorf("what is behind it: %d bytes, %v", len(last), err)
 				}
-				got, err := readRange(t, e, 0, 4<<20)
+				got, err := readRange(t, e, 0, 6<<20)
 				if !errors.Is(err, store.ErrGone) || !bytes.Equal(got, want[:len(got)]) || len(got) != 5*512<<10 {
 					t.Errorf("all of it: %d bytes, %v", len(got), err)
 				}
@@ -217,7 +217,7 @@ func TestAChunkThatIsLostIsNoticedWhereItIs(t *testing.T) {
 					t.Errorf("afterwards: %v", err)
 				}
 				// Another fill is not to suffer for this one.
-				putBody(t, s, t.Name(), 4<<20)
+				putBody(t, s, t.Name(), 6<<20)
 				if _, err := readRange(t, e, 5*512<<10, 10); !errors.Is(err, store.ErrGone) {
 					t.Errorf("once more: %v", err)
 				}
@@ -235,9 +235,48 @@ func TestAChunkThatIsLostIsNoticedWhereItIs(t *testing.T) {
 			return raw.Set(t.Context(), chunk, get(t, raw, strings.TrimSuffix(chunk, "5")+"4"), goredis.KeepTTL).Err()
 		})
 		f("the same one of another fill", func(chunk string) error {
-			putBody(t, s, "other", 4<<20)
+			putBody(t, s, "other", 6<<20)
 			return raw.Set(t.Context(), chunk, get(t, raw, chunkOf(t, raw, storetest.Key("other").String(), "5")), goredis.KeepTTL).Err()
 		})
+	}
+}
+
+// Of a body of few chunks all are there before its first byte is given: one that
+// is lost cuts nobody.
+func TestABodyOfFewChunksIsReadBeforeItIsGiven(t *testing.T) {
+	server := storetest.StartRedis(t)
+	raw, s := rawClient(t, server), open(t, redis.Options{URL: server.URL, Budget: patient})
+	key := storetest.Key("k")
+	putBody(t, s, "k", 4<<20)
+	e, err := s.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := e.Open(t.Context(), 0, 4<<20)
+	first, err := r.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := append([]byte{}, first...)
+	if err := raw.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		b, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("after %d bytes: %v", len(got), err)
+		}
+		got = append(got, b...)
+	}
+	r.Close()
+	if !bytes.Equal(got, storetest.Body(key, 1, 4<<20)) {
+		t.Errorf("%d bytes that are not the body", len(got))
+	}
+	if got, err := readRange(t, e, 0, 4<<20); !errors.Is(err, store.ErrGone) || len(got) != 0 {
+		t.Errorf("afterwards: %d bytes, %v", len(got), err)
 	}
 }
 
