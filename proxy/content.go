@@ -100,7 +100,6 @@ func (p *Proxy) instead(c *call) (streaming bool, err error) {
 		return p.alone(c)
 	}
 	c.blind = true
-	c.ctx.Response.Reset()
 	return p.lookup(c)
 }
 

@@ -57,11 +57,17 @@ func (c *call) give(e *store.Entry, o Outcome) (streaming bool, err error) {
 			return false, err
 		}
 	}
+	var paced []byte
+	if isPaced {
+		if paced, err = c.p.identity(e); err != nil {
+			return false, errLost
+		}
+	}
 	c.saved(e, o)
 	c.reply(e.Status, e.Header, &rep, cs, age)
 	switch {
 	case isPaced:
-		return c.sendPaced(e)
+		return c.sendPaced(e, paced)
 	case e.Content != nil:
 		return c.sendLarge(e, large, rep.decode)
 	}
@@ -101,11 +107,7 @@ func (c *call) sendLarge(e *store.Entry, src source, decode string) (streaming b
 }
 
 // sendPaced sends a stored stream event by event.
-func (c *call) sendPaced(e *store.Entry) (streaming bool, err error) {
-	body, err := c.p.identity(e)
-	if err != nil {
-		return false, errLost // nothing was sent yet
-	}
+func (c *call) sendPaced(e *store.Entry, body []byte) (streaming bool, err error) {
 	if c.watch == nil {
 		c.watch = watch(c.p.ctx, c.ctx.Conn())
 	}

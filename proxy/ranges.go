@@ -81,23 +81,36 @@ func (c *call) partial(e *store.Entry, rep *representation, cs cacheStatus, age 
 	if err != nil {
 		return true, false, err
 	}
+	small, err := atHand(src, length(ranges[0]))
+	if err != nil {
+		return true, false, err
+	}
 	c.reply(http.StatusPartialContent, e.Header, rep, cs, age)
 	c.ctx.Response.Header.Set("Content-Range", w.contentRange(ranges[0]))
-	streaming, err = c.sendPart(src, length(ranges[0]))
+	streaming, err = c.sendPart(src, small, length(ranges[0]))
 	return true, streaming, err
 }
 
-// sendPart sends what is small at once.
-func (c *call) sendPart(src source, size int64) (streaming bool, err error) {
+// atHand gives all of a body that is small, and closes it; nil for another one. It
+// is errLost where that is not to be had: nothing of the answer is written yet.
+func atHand(src source, size int64) (body []byte, err error) {
 	if size > wholeBody {
-		return c.stream(src, size)
+		return nil, nil
 	}
 	defer src.Close()
-	body := make([]byte, size)
+	body = make([]byte, size)
 	if _, err := io.ReadFull(&asReader{source: src}, body); err != nil {
-		return false, errLost // nothing was sent yet
+		return nil, errLost
 	}
-	c.ctx.Response.SetBodyRaw(body)
+	return body, nil
+}
+
+// sendPart sends what is small at once.
+func (c *call) sendPart(src source, small []byte, size int64) (streaming bool, err error) {
+	if small == nil {
+		return c.stream(src, size)
+	}
+	c.ctx.Response.SetBodyRaw(small)
 	return false, nil
 }
 
@@ -135,10 +148,14 @@ func (c *call) multipart(e *store.Entry, from *window, ranges []policy.ByteRange
 	}
 	_ = w.Close()
 	between()
+	small, err := atHand(parts, size)
+	if err != nil {
+		return false, err
+	}
 	c.reply(http.StatusPartialContent, e.Header, rep, cs, age)
 	c.ctx.Response.Header.Del("Content-Range")
 	c.ctx.Response.Header.SetContentType("multipart/byteranges; boundary=" + w.Boundary())
-	return c.sendPart(parts, size)
+	return c.sendPart(parts, small, size)
 }
 
 // parts is a body of several ranges.

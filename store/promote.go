@@ -26,6 +26,7 @@ type promoting struct {
 // promotable gives e as Get returns it: with a body that is promoted, if it is
 // small enough for that.
 func (t *Tiered) promotable(key cachekey.Key, e *Entry, before uint64) *Entry {
+	t.outdate(key, e)
 	if e.Content.Size() > t.MaxPromoted {
 		return e
 	}
@@ -37,7 +38,7 @@ func (t *Tiered) promotable(key cachekey.Key, e *Entry, before uint64) *Entry {
 // Open implements Content.
 func (p *promoting) Open(ctx context.Context, off, n int64) Reader {
 	r := p.Content.Open(ctx, off, n)
-	if n < p.Size() || !p.t.begin(p.key) {
+	if n < p.Size() || !p.t.begin(p.key, p.e) {
 		return r
 	}
 	return &promoter{Reader: r, p: p, body: make([]byte, 0, p.Size())}
@@ -89,17 +90,28 @@ func (t *Tiered) promote(key cachekey.Key, e *Entry, before uint64) {
 	}
 }
 
-// begin says whether the caller is to promote what it reads of the key.
-func (t *Tiered) begin(key cachekey.Key) bool {
+// outdate has nothing that is older than e come into Near by a promotion that is
+// under way.
+func (t *Tiered) outdate(key cachekey.Key, e *Entry) {
+	t.mu.Lock()
+	of, under := t.promotions[key]
+	t.mu.Unlock()
+	if under && of.Lifetime.StoredAt.Before(e.Lifetime.StoredAt) {
+		_ = t.shard(key).change(func() error { return nil })
+	}
+}
+
+// begin says whether the caller is to promote what it reads of the key, which is e.
+func (t *Tiered) begin(key cachekey.Key, e *Entry) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, already := t.promotions[key]; already || len(t.promotions) == maxPromotions {
 		return false
 	}
 	if t.promotions == nil {
-		t.promotions = map[cachekey.Key]struct{}{}
+		t.promotions = map[cachekey.Key]*Entry{}
 	}
-	t.promotions[key] = struct{}{}
+	t.promotions[key] = e
 	return true
 }
 

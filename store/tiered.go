@@ -48,7 +48,7 @@ type Tiered struct {
 	shards [64]shard
 
 	mu         sync.Mutex
-	promotions map[cachekey.Key]struct{} // that are going on
+	promotions map[cachekey.Key]*Entry // that are going on
 }
 
 type shard struct {
@@ -84,6 +84,7 @@ func (t *Tiered) Get(ctx context.Context, key cachekey.Key) (*Entry, error) {
 		return t.promotable(key, e, before), nil
 	}
 	t.promote(key, e, before)
+	t.outdate(key, e)
 	return e, nil
 }
 

@@ -52,7 +52,7 @@ func (s *Store) setIf(ctx context.Context, guard, token, name string, value []by
 	case fenced:
 		return store.ErrFenced
 	}
-	s.leaveOld(ctx, name, old)
+	s.leaveOld(ctx, name, old, value)
 	return nil
 }
 

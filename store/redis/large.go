@@ -179,6 +179,7 @@ func (r *chunkReader) take() fetched {
 	}
 	got := <-r.ahead
 	r.ahead = nil
+	r.l.s.letGo(1)
 	return got
 }
 
@@ -194,9 +195,7 @@ func (r *chunkReader) readAhead() {
 	r.ahead = ahead
 	n := r.next
 	go func() {
-		got := r.fetch(n)
-		<-r.l.s.ahead
-		ahead <- got
+		ahead <- r.fetch(n)
 	}()
 }
 
@@ -267,8 +266,9 @@ func (r *chunkReader) release() {
 // Close implements store.Reader.
 func (r *chunkReader) Close() {
 	r.cancel()
+	r.release()
 	if r.ahead != nil {
-		r.current, r.ahead = (<-r.ahead).buf, nil
+		r.current = r.take().buf
 	}
 	for _, got := range r.ready {
 		r.l.s.chunks.put(got.buf)

@@ -46,13 +46,17 @@ func (s *Store) writeLarge(ctx context.Context, key cachekey.Key, e *store.Entry
 	if len(value) > maxString || p.m.length == 0 {
 		return store.ErrTooLarge
 	}
-	err := s.writeChunks(ctx, name, p, e)
-	if err == nil {
-		s.counts.written.Add(int64(len(value)))
-		err = s.replace(ctx, name, value, e)
-	}
-	if err != nil {
+	if err := s.writeChunks(ctx, name, p, e); err != nil {
 		s.dropChunks(ctx, name, p.m) // nothing will ever name them
+		return err
+	}
+	s.counts.written.Add(int64(len(value)))
+	err := s.replace(ctx, name, value, e)
+	switch {
+	case errors.Is(err, store.ErrFenced):
+		s.dropChunks(ctx, name, p.m)
+	case err != nil: // the manifest may have been written all the same
+		s.leaveChunks(ctx, name, p.m)
 	}
 	return err
 }
@@ -83,7 +87,7 @@ func (s *Store) replace(ctx context.Context, name string, value []byte, e *store
 		return set.Err()
 	})
 	if err == nil {
-		s.leaveOld(ctx, name, old)
+		s.leaveOld(ctx, name, old, value)
 	}
 	return err
 }
@@ -110,18 +114,20 @@ func (s *Store) remove(ctx context.Context, name string, tell bool) error {
 		err = s.on(ctx, deletionsName, true, func(n *node) error { return s.tellDeleted(ctx, n.bulk, name).Err() })
 	}
 	if err == nil {
-		s.leaveOld(ctx, name, old)
+		s.leaveOld(ctx, name, old, nil)
 	}
 	return err
 }
 
-// leaveOld leaves the chunks of what was there, if it had some.
-func (s *Store) leaveOld(ctx context.Context, name string, old *goredis.StringCmd) {
+// leaveOld leaves the chunks of what was there, if it had some. They may be those
+// of what is there now: of a write whose reply was lost, and that was sent again.
+func (s *Store) leaveOld(ctx context.Context, name string, old *goredis.StringCmd, now []byte) {
 	b, err := old.Bytes()
 	if err != nil {
 		return
 	}
-	if placed, ok := placeOf(b); ok {
+	is, _ := placeOf(now[:min(len(now), placeWithin)])
+	if placed, ok := placeOf(b); ok && placed.m.fill != is.m.fill {
 		s.leaveChunks(ctx, name, placed.m)
 	}
 }
