@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"time"
 
 	"jaegis-proxy/cachekey"
 	"jaegis-proxy/store"
@@ -168,5 +169,33 @@ func TestTieredPutsWhatItGaveInPiecesWhereItCameFrom(t *testing.T) {
 			err = s.Put(t.Context(), key, e) // and as it comes out here
 		}
 		must(t, err)
+	}
+}
+
+// Who reads an older version slowly does not put it over one that this process
+// has given since.
+func TestASlowPromotionBringsNothingOldBack(t *testing.T) {
+	s, p := newPieceTiers(t)
+	key := storetest.Key("x")
+	must(t, s.far.Put(t.Context(), key, s.entry(key, 1, 100)))
+	e, err := s.Get(t.Context(), key)
+	must(t, err)
+	r := e.Open(t.Context(), 0, 100)
+	if _, err := r.Next(); err != nil {
+		t.Fatal(err)
+	}
+	s.clock.Advance(time.Second)
+	must(t, s.far.Put(t.Context(), key, s.entry(key, 2, 20))) // by another process
+	pieces := s.far.Store
+	s.far.Store = p.Store // a small body comes as a whole
+	_, err = s.Get(t.Context(), key)
+	must(t, err)
+	s.far.Store = pieces
+	for err == nil {
+		_, err = r.Next()
+	}
+	r.Close()
+	if v := version(t, s.near, key); v != 2 {
+		t.Errorf("version %d is in memory", v)
 	}
 }
