@@ -241,10 +241,19 @@ func TestConnectionThatHasLainIdleIsNotUsed(t *testing.T) {
 		t.Helper()
 		s := open(t, redis.Options{URL: server.URL, HealthCheckInterval: interval, Budget: patient})
 		putBody(t, s, "k", 100)
+		if !hits(t, s, "k") { // reads have connections of their own
+			t.Error("no hit")
+		}
 		before, err := w.clients(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
+		storetest.Eventually(t, patient, "the first probe has its connection, too", func() bool {
+			time.Sleep(50 * time.Millisecond)
+			last := len(before)
+			before, err = w.clients(t.Context())
+			return err == nil && len(before) == last
+		})
 		if err := w.c.Do(t.Context(), "config", "resetstat").Err(); err != nil {
 			t.Fatal(err)
 		}
