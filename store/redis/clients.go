@@ -191,11 +191,15 @@ func (o *Options) dialer(e *endpoint) func(ctx context.Context, _, addr string) 
 // that, it would make of every call a miss.
 type unknownPrimary struct{ name string }
 
+func (u unknownPrimary) err() error {
+	return fmt.Errorf("the sentinels know no primary named %q", u.name)
+}
+
 func (u unknownPrimary) DialHook(next goredis.DialHook) goredis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := next(ctx, network, addr)
 		if errors.Is(err, goredis.Nil) {
-			err = fmt.Errorf("the sentinels know no primary named %q", u.name)
+			err = u.err()
 		}
 		return conn, err
 	}

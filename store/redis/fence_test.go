@@ -203,7 +203,9 @@ func TestFillsNeedNoMoreThanTheirTypeSays(t *testing.T) {
 		what.give(head("h"), body(strings.Repeat("x", 3<<20)))
 		wantPiece(t, p, head("h"))
 		what.give(end(""))
-		_, _, _ = rest(p) // it may be too slow for what is kept
+		if _, _, err := rest(p); err != nil && !strings.Contains(err.Error(), "more has come") { // it may be too slow for what is kept
+			t.Error(err)
+		}
 		its.Release(false)
 		if a.Stats().Lost != 0 || a.Stats().Failed != 0 || b.Stats().Failed != 0 {
 			t.Errorf("%+v, %+v", a.Stats(), b.Stats())

@@ -346,24 +346,10 @@ func (f *Fills) pop(ctx context.Context, limit time.Duration, list string) (stri
 	return got[1], nil
 }
 
-// await waits until the server where name is may be in use again, and says whether to go on: not
-// when limit is over.
+// await waits until the server where name is may be in use again, and says
+// whether to go on: not when limit is over.
 func (f *Fills) await(ctx context.Context, name string, limit time.Duration) bool {
-	if limit <= 0 {
-		return false
-	}
-	back := f.s.inUse(ctx, name)
-	if back == nil { // one call has failed: nobody will say when the next one will not
-		return pause(ctx, min(minPause, limit))
-	}
-	t := time.NewTimer(limit)
-	defer t.Stop()
-	select {
-	case <-back:
-	case <-t.C:
-	case <-ctx.Done():
-	}
-	return ctx.Err() == nil
+	return f.s.await(ctx, name, limit, minPause)
 }
 
 // pause waits, and says whether to go on.

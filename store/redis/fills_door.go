@@ -106,7 +106,7 @@ func (f *Fills) consider(k knock) string {
 		return f.goOn(l, k.next)
 	case f.wait(l, k):
 		return ""
-	case f.isOver(l):
+	case f.stateOf(l) == leaseOver:
 		return replyGone
 	case l.closed.Load():
 		return replyNo
@@ -144,12 +144,6 @@ func (f *Fills) wait(l *lease, k knock) bool {
 	}
 	l.waiting = append(l.waiting, k)
 	return true
-}
-
-func (f *Fills) isOver(l *lease) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return l.state == leaseOver
 }
 
 // reply sends it. That it fails is no harm: who waits for it looks again.

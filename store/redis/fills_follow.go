@@ -91,6 +91,7 @@ func (w *follower) knock() (of store.Admission, may bool, err error) {
 			return of, false, nil
 		case yes:
 			of, w.may = parseAdmission(text)
+			w.heard = time.Now()
 			return of, w.may, nil
 		}
 		if err := w.look(); err != nil {

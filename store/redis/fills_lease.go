@@ -131,10 +131,10 @@ func (f *Fills) held() []*lease {
 	return all
 }
 
-func (f *Fills) holds(l *lease) bool {
+func (f *Fills) stateOf(l *lease) leaseState {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return l.state == leaseHeld
+	return l.state
 }
 
 // Fence implements store.Lease.
@@ -207,7 +207,7 @@ func (f *Fills) endPublishing(l *lease) {
 	f.forgetLocked(l)
 }
 
-// heart keeps the leases up that this node holds, all of them in one round
+// heart keeps the leases up that this node holds, many of them in one round
 // trip. It ends with Close.
 func (f *Fills) heart() {
 	tick := time.NewTicker(beat)
@@ -255,7 +255,7 @@ func (f *Fills) byServer(all []*lease) map[*shard][]*lease {
 	return servers
 }
 
-// renewScript renews a lease, or takes it again if nobody has it, and nobody can
+// renewSource renews a lease, or takes it again if nobody has it, and nobody can
 // have had it and be forgotten: so little time has passed, by Redis' own clock,
 // since it was renewed. It says whether anybody follows, too.
 const renewSource = `
@@ -270,7 +270,7 @@ return {1 + whole, ms, redis.call('EXISTS', KEYS[3])}`
 
 var renewScript = goredis.NewScript(renewSource)
 
-// What renewScript gives first.
+// What renewSource gives first.
 const (
 	renewLost = iota // another node has the lease, or may have had it
 	renewTorn        // it is ours, but Redis has not all that it had, if only an answer that is not published
@@ -326,8 +326,7 @@ func (f *Fills) askRenewed(all []*lease, eval evaluation, script string) []*gore
 	_ = f.call(f.ctx, all[0].name, beat, func(ctx context.Context) error {
 		pipe := f.beating.Pipeline()
 		for i, l := range all {
-			_, at := f.lastRenewed(l)
-			results[i] = eval(pipe, ctx, script, []string{l.name, l.stream(), readName(l.stream())}, l.token, leaseTime.Milliseconds(), streamTime.Milliseconds(), at, holdTime.Milliseconds())
+			results[i] = eval(pipe, ctx, script, []string{l.name, l.stream(), readName(l.stream())}, l.token, leaseTime.Milliseconds(), streamTime.Milliseconds(), f.renewedAt(l), holdTime.Milliseconds())
 		}
 		_, err := pipe.Exec(ctx)
 		if slices.ContainsFunc(results, isUnknown) {
@@ -361,7 +360,7 @@ func (f *Fills) sign(l *lease) {
 // renewed heeds what Redis says of a lease, asked at a time of ours and at one of
 // its own.
 func (f *Fills) renewed(l *lease, when time.Time, result, at int64) {
-	switch held := f.holds(l); {
+	switch held := f.stateOf(l) == leaseHeld; {
 	case !held && result != renewLost: // it was given back meanwhile, and Redis may have taken that first
 		l.release("")
 	case !held:
@@ -378,14 +377,14 @@ func (f *Fills) renewed(l *lease, when time.Time, result, at int64) {
 // doubt notes that it is not known whether a lease was renewed. For too long, and
 // nobody waits any more for what is published.
 func (f *Fills) doubt(l *lease) {
-	if last, _ := f.lastRenewed(l); f.holds(l) && time.Since(last) > holdTime {
+	f.mu.Lock()
+	l.shaky = true
+	late := l.state == leaseHeld && time.Since(l.renewed) > holdTime
+	f.mu.Unlock()
+	if late {
 		f.lost(l)
 		f.endPublishing(l)
-		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	l.shaky = true
 }
 
 // mark notes that a lease is ours, and says whether a renewal before that has
@@ -401,10 +400,10 @@ func (f *Fills) mark(l *lease, when time.Time, at int64) (shaky bool) {
 	return shaky
 }
 
-func (f *Fills) lastRenewed(l *lease) (when time.Time, at int64) {
+func (f *Fills) renewedAt(l *lease) (at int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return l.renewed, l.at
+	return l.at
 }
 
 // mend has what is published looked after: the stream may lack some of it.

@@ -212,8 +212,8 @@ func (r *chunkReader) fetch(n int) (got fetched) {
 		if got.err == nil || errors.Is(got.err, store.ErrGone) || !r.begun || time.Now().After(deadline) {
 			return got
 		}
-		if err := r.pause(deadline); err != nil {
-			got.err = err
+		if s.await(r.ctx, r.l.name, time.Until(deadline), s.opts.Budget); r.ctx.Err() != nil {
+			got.err = context.Cause(r.ctx)
 			return got
 		}
 	}
@@ -234,25 +234,6 @@ func (r *chunkReader) try(n int, buf *buffer, limit time.Duration) ([]byte, erro
 		return nil, context.Cause(r.ctx)
 	}
 	return s.readChunk(r.ctx, r.l.name, r.l.p, n, buf, limit)
-}
-
-// pause waits until Redis may be worth another try.
-func (r *chunkReader) pause(deadline time.Time) error {
-	s, left := r.l.s, time.Until(deadline)
-	back := s.inUse(r.ctx, r.l.name)
-	if back == nil {
-		left = min(left, s.opts.Budget)
-	}
-	wait := time.NewTimer(left)
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-		return nil
-	case <-back:
-		return nil
-	case <-r.ctx.Done():
-		return context.Cause(r.ctx)
-	}
 }
 
 // release gives back the memory of the chunk that was read to its end.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -100,6 +101,27 @@ func (s *Store) inUse(ctx context.Context, name string) <-chan struct{} {
 		return nil
 	}
 	return sh.primary.breaker.inUse()
+}
+
+// await waits until the server where name is may be in use again, and says
+// whether to go on: not when limit is over. Where only single calls fail nobody
+// says when the next one will not: then it waits for retry.
+func (s *Store) await(ctx context.Context, name string, limit, retry time.Duration) bool {
+	if limit <= 0 {
+		return false
+	}
+	back := s.inUse(ctx, name)
+	if back == nil {
+		limit = min(retry, limit)
+	}
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-back:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
 }
 
 // end counts how a call went, and gives the error to return.

@@ -215,7 +215,7 @@ func (w *witnesses) testimony(ctx context.Context, c *goredis.SentinelClient) (w
 	addr, err := c.GetMasterAddrByName(ctx, name).Result()
 	switch {
 	case errors.Is(err, goredis.Nil):
-		return word{}, fmt.Errorf("the sentinels know no primary named %q", name)
+		return word{}, unknownPrimary{name}.err()
 	case err != nil:
 		return word{}, explain(err)
 	case len(addr) != 2:
