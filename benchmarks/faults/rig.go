@@ -146,6 +146,49 @@ func (r *rig) load(ctx context.Context, n, keys int, d time.Duration, query stri
 	return s
 }
 
+// another starts a proxy beside this one, with an upstream of its own.
+func (r *rig) another(cache string) (*rig, error) {
+	a, err := newRig(r.program, r.dir)
+	r.closers = append(r.closers, a.close)
+	if err == nil {
+		err = a.start(cache, nil)
+	}
+	return a, err
+}
+
+// beside has clients ask this proxy and another in turn, at a rate that leaves
+// the machine idle for most of the time: what is then seen is how long an answer
+// takes, and not how much of them there can be.
+func (r *rig) beside(ctx context.Context, other *rig, keys int, d time.Duration, query string) (ours, others *seen) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	ours, others = &seen{}, &seen{}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			time.Sleep(rand.N(20 * time.Millisecond))
+			for next := time.NewTicker(20 * time.Millisecond); ; {
+				target := fmt.Sprintf("/c/%d?%s", rand.IntN(keys), query)
+				if rand.IntN(2) == 0 { // neither always has the quieter moment
+					r.one(ours, target)
+					other.one(others, target)
+				} else {
+					other.one(others, target)
+					r.one(ours, target)
+				}
+				select {
+				case <-next.C:
+				case <-ctx.Done():
+					next.Stop()
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return ours, others
+}
+
 // fill has each of them asked for once, and waits until it is a hit.
 func (r *rig) fill(ctx context.Context, keys int, query string) error {
 	for k := range keys {
