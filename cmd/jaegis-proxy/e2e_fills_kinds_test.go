@@ -197,9 +197,11 @@ func TestAnAnswerIsConfirmedOnceForAllNodes(t *testing.T) {
 		origintest.Reply{Status: 304, Fields: []string{"Cache-Control: public, max-age=3600", `ETag: "a"`}, HeadGate: gate}.Serve, origintest.Hangup)
 	raw := get("/c/a")
 	n.whole(t, raw)
-	storetest.Eventually(t, patience, "it is stale", func() bool { // who asks for it otherwise would have it confirmed
-		return n.do(t, get("/c/a", "Cache-Control: only-if-cached")).StatusCode == http.StatusGatewayTimeout
-	})
+	asks := func(directives string, want int) { // whoever asks otherwise would have it confirmed
+		n.until(t, get("/c/a", "Cache-Control: only-if-cached"+directives), fmt.Sprint(want), func(got *reply) bool { return got.StatusCode == want })
+	}
+	asks(", max-stale", http.StatusOK)  // it is stored
+	asks("", http.StatusGatewayTimeout) // and stale
 	clients := n.all[0].clients(t, 5, raw)
 	n.awaitCalls(t, "/c/a", 2)
 	for _, r := range n.all[1:] {
