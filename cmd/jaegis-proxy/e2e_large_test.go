@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"mime/multipart"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,7 +27,7 @@ import (
 
 // largeOrigin answers with as many bytes as the path ends with, the same ones
 // for the same path, and counts. Paths that begin with /tagged have an ETag and
-// digests.
+// digests, those with /bare no type and no date.
 type largeOrigin struct {
 	*httptest.Server
 	calls atomic.Int64
@@ -46,8 +48,11 @@ func newLargeOrigin(t *testing.T) *largeOrigin {
 			w.Header().Set("Repr-Digest", "sha-256=:whole:")
 			w.Header().Set("Content-Digest", "sha-256=:content:")
 		}
-		if r.URL.Path[1:5] == "text" {
+		switch r.URL.Path[1:5] {
+		case "text":
 			w.Header().Set("Content-Type", "text/plain")
+		case "bare":
+			w.Header()["Content-Type"], w.Header()["Date"] = nil, nil
 		}
 		_, _ = io.Copy(w, largeBody(r.URL.Path, 0, size)) // who breaks off has his reasons
 	}))
@@ -332,7 +337,8 @@ func wantParts(t *testing.T, path string, got *reply, want ...[2]int64) {
 
 func TestALargeAnswerThatIsLostInTheMidstIsCutAndFetchedAnew(t *testing.T) {
 	r := startLarge(t, noMemory)
-	const path, size = "/a/20000000", 20_000_000
+	const path, size = "/bare/20000000", 20_000_000
+	first := r.do(t, get(path))
 	r.stored(t, path)
 	lose := func(chunk string) {
 		t.Helper()
@@ -369,6 +375,9 @@ func TestALargeAnswerThatIsLostInTheMidstIsCutAndFetchedAnew(t *testing.T) {
 	r.wantBody(t, got, path, 0, size)
 	if got.StatusCode != 200 || got.xCache() != "MISS" {
 		t.Errorf("without its first chunk: %d, %s", got.StatusCode, got.status())
+	}
+	if got, want := slices.Sorted(maps.Keys(got.Header)), slices.Sorted(maps.Keys(first.Header)); !slices.Equal(got, want) {
+		t.Errorf("without its first chunk: the fields %v, want %v", got, want)
 	}
 	r.stored(t, path)
 	lose("10")

@@ -280,6 +280,42 @@ func TestABodyOfFewChunksIsReadBeforeItIsGiven(t *testing.T) {
 	}
 }
 
+// Chunks that are read before somebody asks for them are so many for all readers,
+// whether they have come or not: one that nobody takes keeps its room.
+func TestReadersHaveSoManyChunksAheadOfThem(t *testing.T) {
+	const readers, room = 70, 64
+	server := storetest.StartRedis(t)
+	raw, s := rawClient(t, server), open(t, redis.Options{URL: server.URL, Budget: patient})
+	putBody(t, s, "k", 6<<20)
+	e, err := s.Get(t.Context(), storetest.Key("k"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gets := func() (n int) {
+		stats := raw.Info(t.Context(), "commandstats").Val()
+		_, stats, _ = strings.Cut(stats, "cmdstat_get:calls=")
+		_, _ = fmt.Sscan(stats, &n)
+		return n
+	}
+	for range 2 { // the second time shows that all room was given back
+		before, all := gets(), make([]store.Reader, readers)
+		for i := range all {
+			all[i] = e.Open(t.Context(), 0, 6<<20)
+			if _, err := all[i].Next(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		storetest.Eventually(t, 5*time.Second, "as many chunks as there is room for", func() bool { return gets()-before >= readers+room })
+		time.Sleep(50 * time.Millisecond) // for more of them to come
+		if n := gets() - before; n != readers+room {
+			t.Errorf("%d chunks were read for %d readers, want %d", n, readers, readers+room)
+		}
+		for _, r := range all {
+			r.Close()
+		}
+	}
+}
+
 func readRange(t *testing.T, e *store.Entry, off, n int64) (all []byte, err error) {
 	t.Helper()
 	r := e.Open(t.Context(), off, n)
