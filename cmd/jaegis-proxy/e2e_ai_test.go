@@ -138,10 +138,11 @@ func TestOnlyGoodAnswersAreKept(t *testing.T) {
 }
 
 // A stream that ends too soon, at whatever byte, is never kept, and where its
-// end cannot be trusted the client sees that.
+// end cannot be trusted the client sees that. These are 40,000 requests, one
+// after the other.
 func TestAStreamThatEndsTooSoonIsNeverKept(t *testing.T) {
 	u := serveProvider(t)
-	p := startAI(t, u, "")
+	p := startPlain(t, fmt.Sprintf(aiRoutes, u.URL, ""))
 	for _, c := range []struct{ path, name string }{
 		{"/chat", "chat-text.sse"}, {"/messages", "anthropic-text.json"}, {"/messages", "anthropic-thinking.sse"}, {"/responses", "responses-text.sse"},
 		{"/gemini/m:streamGenerateContent", "gemini-text.sse"}, {"/ollama", "ollama-chat.ndjson"},

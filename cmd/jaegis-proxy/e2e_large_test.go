@@ -430,11 +430,7 @@ func TestALargeTextIsCompressedAndPromoted(t *testing.T) {
 func TestALargeAnswerTakesLittleMemory(t *testing.T) {
 	const path, size, slow = "/a/200000000", 200_000_000, 20
 	server, o := storetest.StartRedis(t), newLargeOrigin(t)
-	binary, err := buildPlain()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := startBinary(t, binary, fmt.Sprintf(largeConfig, "memory: {max_bytes: 64MiB},", server.Addr, o.URL, t.TempDir()))
+	p := startPlain(t, fmt.Sprintf(largeConfig, "memory: {max_bytes: 64MiB},", server.Addr, o.URL, t.TempDir()))
 	idle := p.memory(t, "VmRSS")
 	sum := sha256.New()
 	if _, err := io.Copy(sum, largeBody(path, 0, size)); err != nil {

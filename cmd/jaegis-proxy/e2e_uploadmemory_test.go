@@ -8,29 +8,12 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 )
-
-// buildPlain makes the binary as users run it: the race detector would take
-// most of the memory that is measured here.
-var buildPlain = sync.OnceValues(func() (string, error) {
-	dir, err := buildDir()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "jaegis-proxy-plain")
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
-})
 
 // memory gives a field of the process's status, in bytes.
 func (p *proc) memory(t *testing.T, name string) int64 {
@@ -145,11 +128,7 @@ func (s *sink) serve(c net.Conn) {
 func TestLargeUploadsTakeLittleMemory(t *testing.T) {
 	const clients, size, most = 16, 100_000_000, 64 << 20
 	upstream := newSink(t)
-	binary, err := buildPlain()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := startBinary(t, binary, fmt.Sprintf("upstreams: {docs: {url: \"http://%s\"}}\nroutes: [{name: docs, match: {path: /c/*}, ttl: 1h}]\nspool: {dir: %q}\n", upstream.Addr(), t.TempDir()))
+	p := startPlain(t, fmt.Sprintf("upstreams: {docs: {url: \"http://%s\"}}\nroutes: [{name: docs, match: {path: /c/*}, ttl: 1h}]\nspool: {dir: %q}\n", upstream.Addr(), t.TempDir()))
 	idle := p.memory(t, "VmRSS")
 	block := make([]byte, 1<<20)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(block)

@@ -31,25 +31,29 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// buildDir makes the directory of the binary, buildBinary the binary: the real
-// program, with the race detector, once for all tests that start it.
+// buildDir makes the directory of the binaries, buildBinary the binary that most
+// tests run: the real program, with the race detector. Each is built once.
+// buildPlain makes it as users run it, for what takes memory, or very often.
 var (
 	buildDir = sync.OnceValues(func() (string, error) {
 		return os.MkdirTemp("", "jaegis-proxy-test-")
 	})
-	buildBinary = sync.OnceValues(func() (string, error) {
-		dir, err := buildDir()
-		if err != nil {
-			return "", err
-		}
-		path := filepath.Join(dir, "jaegis-proxy")
-		out, err := exec.Command("go", "build", "-race", "-o", path, ".").CombinedOutput()
-		if err != nil {
-			return "", fmt.Errorf("go build: %w\n%s", err, out)
-		}
-		return path, nil
-	})
+	buildBinary = sync.OnceValues(func() (string, error) { return build("jaegis-proxy", "-race") })
+	buildPlain  = sync.OnceValues(func() (string, error) { return build("jaegis-proxy-plain") })
 )
+
+func build(name string, flags ...string) (path string, err error) {
+	dir, err := buildDir()
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, name)
+	args := append([]string{"build", "-o", path}, flags...)
+	if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+}
 
 // proc is the proxy, running as a process of its own.
 type proc struct {
@@ -78,7 +82,16 @@ func start(t *testing.T, yaml string, args ...string) *proc {
 	return startBinary(t, binary, yaml, args...)
 }
 
-// startBinary is start for a binary that was built in another way.
+// startPlain is start without the race detector.
+func startPlain(t *testing.T, yaml string) *proc {
+	t.Helper()
+	binary, err := buildPlain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startBinary(t, binary, yaml)
+}
+
 func startBinary(t *testing.T, binary, yaml string, args ...string) *proc {
 	t.Helper()
 	// A free port can be taken by another before the process listens on it.
