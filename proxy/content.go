@@ -106,13 +106,15 @@ func (p *Proxy) instead(c *call) (streaming bool, err error) {
 // asReader makes an io.Reader of a source. Closing it closes that.
 type asReader struct {
 	source
-	rest []byte
+	rest   []byte
+	failed bool // the source has
 }
 
 func (r *asReader) Read(p []byte) (int, error) {
 	for len(r.rest) == 0 {
 		b, err := r.source.Next()
 		if err != nil {
+			r.failed = r.failed || !errors.Is(err, io.EOF)
 			return 0, err
 		}
 		r.rest = b

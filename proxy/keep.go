@@ -52,6 +52,9 @@ func (p *Proxy) keep(l *leader, head *answerHead, e *store.Entry) {
 	}
 	if !p.o.Writes.Submit(cost, func(ctx context.Context) {
 		defer l.land()
+		if !p.wanted(l, head, e) { // it has waited: no more work for it
+			return
+		}
 		compressed, done := p.compress(l.tagged(e))
 		defer done()
 		l.isStored = p.write(ctx, l, head, compressed)
@@ -61,24 +64,33 @@ func (p *Proxy) keep(l *leader, head *answerHead, e *store.Entry) {
 	}
 }
 
+// wanted says whether an answer is still to be stored.
+func (p *Proxy) wanted(l *leader, head *answerHead, e *store.Entry) bool {
+	switch {
+	case l.outdated():
+		return false
+	case !p.now().Before(e.Lifetime.Expiry()):
+		p.metrics.notStored(l.route, "expired")
+		return false
+	case p.o.Ledger(head.at.key.Namespace).Judge(head.at.key, e) == store.Purged:
+		p.metrics.notStored(l.route, "purged")
+		return false
+	}
+	return p.fills.isNewest(l.keys.base, head.at.key, head.came)
+}
+
 // write puts the entry where its Vary says, and a signpost there if need be.
 // The signpost goes last: it never points to nothing that was not tried. What
-// was made untrue meanwhile is taken out again. With a lease, all of it is
-// refused once that is lost. It says whether the answer is there.
+// was made untrue meanwhile, or was overtaken by a newer answer, is taken out
+// again. With a lease, all of it is refused once that is lost. It says whether
+// the answer is there.
 func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store.Entry) bool {
 	e, ok := l.group(ctx, e)
-	if !ok || l.outdated() {
+	if !ok || !p.wanted(l, head, e) {
 		return false
 	}
 	if l.lease != nil {
 		ctx = l.lease.Fence(ctx)
-	}
-	if p.o.Ledger(head.at.key.Namespace).Judge(head.at.key, e) == store.Purged {
-		p.metrics.notStored(l.route, "purged")
-		return false
-	}
-	if !p.fills.isNewest(l.keys.base, head.at.key, head.came) {
-		return false
 	}
 	defer p.written.Set(l.keys.base, struct{}{})
 	err := p.store.Put(ctx, head.at.key, e)
@@ -88,7 +100,8 @@ func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store
 	if err == nil && len(head.at.names) > 0 && !l.outdated() {
 		err = p.store.Put(ctx, l.keys.base, l.signpost(head, e))
 	}
-	if l.outdated() && p.remove(l.keys.base) != nil {
+	good := !l.outdated() && p.fills.isNewest(l.keys.base, head.at.key, head.came)
+	if !good && p.remove(l.keys.base) != nil {
 		p.owed.add(l.keys.base)
 	}
 	switch {
@@ -102,7 +115,7 @@ func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store
 		p.metrics.notStored(l.route, "store-error")
 		p.log.Debug("answer was not stored", "route", l.route.Name, "error", err)
 	}
-	return err == nil && !l.outdated()
+	return err == nil && good
 }
 
 // signpost leads to the variants of an answer, for as long as the longest of
@@ -124,6 +137,9 @@ func (p *Proxy) compress(e *store.Entry) (small *store.Entry, done func()) {
 		return e, func() {}
 	}
 	if e.Content != nil {
+		if _, isNew := e.Content.(*spooledBody); !isNew {
+			return e, func() {} // it was tried when it was
+		}
 		return p.compressLarge(e)
 	}
 	body, err := encoding.Compress(o.Coding, o.Level, e.Body)

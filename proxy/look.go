@@ -233,12 +233,11 @@ func (l *leader) lookAgain(e *store.Entry, header http.Header, d *policy.Decisio
 	}
 	base := policy.Base(header, l.p.now())
 	reading := rule.Reader(base)
-	err := l.readStored(reading, e, header.Get("Content-Encoding"))
+	lost, err := l.readStored(reading, e, header.Get("Content-Encoding"))
 	found := reading.Found()
 	switch {
-	case err != nil && rule.Strict():
+	case lost, err != nil && rule.Strict():
 		refuse(d, policy.ReasonUnreadable)
-	case err != nil:
 	case found.Reason != "":
 		refuse(d, found.Reason)
 	default:
@@ -250,16 +249,18 @@ func (l *leader) lookAgain(e *store.Entry, header http.Header, d *policy.Decisio
 	}
 }
 
-// readStored reads the body of a stored answer without its codings.
-func (l *leader) readStored(to io.Writer, e *store.Entry, coding string) error {
+// readStored reads the body of a stored answer without its codings. It is lost if
+// it is not to be had, which may be so for a moment.
+func (l *leader) readStored(to io.Writer, e *store.Entry, coding string) (lost bool, err error) {
 	body, err := l.p.plainReader(e)
 	if err != nil {
-		return err
+		return true, err
 	}
 	defer body.Close()
 	if coding == "" {
 		_, err = io.Copy(to, body)
-		return err
+	} else {
+		err = l.readCoded(to, coding, body)
 	}
-	return l.readCoded(to, coding, body)
+	return body.coded.failed, err
 }

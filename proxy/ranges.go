@@ -166,7 +166,8 @@ type parts struct {
 	ranges  []policy.ByteRange
 	at      int    // the range that comes, or comes next
 	in      bool   // what is before it was given
-	body    source // of that range; nil if it was not opened
+	body    source // of that range, or of the one before it; nil for none
+	ended   bool   // it is of the one before
 }
 
 // Next implements source.
@@ -181,16 +182,17 @@ func (p *parts) Next() ([]byte, error) {
 		}
 		return text, nil
 	}
-	if p.body == nil {
-		var err error
-		if p.body, err = p.from.open(p.c, p.ranges[p.at]); err != nil {
+	if p.ended || p.body == nil {
+		body, err := p.from.open(p.c, p.ranges[p.at])
+		if err != nil {
 			return nil, err
 		}
+		p.Close() // not before: what is on its way to the store is kept for who reads it
+		p.body, p.ended = body, false
 	}
 	b, err := p.body.Next()
 	if errors.Is(err, io.EOF) {
-		p.Close()
-		p.at, p.in = p.at+1, false
+		p.at, p.in, p.ended = p.at+1, false, true
 		return p.Next()
 	}
 	return b, err

@@ -59,10 +59,10 @@ func (r *promoter) Next() ([]byte, error) {
 	}
 	// Who knows the length does not ask for the end.
 	if r.body = append(r.body, b...); int64(len(r.body)) == r.p.Size() {
-		r.end()
 		e := *r.p.e
 		e.Content, e.Body = nil, r.body
 		r.p.t.promote(r.p.key, &e, r.p.before)
+		r.end()
 	}
 	return b, err
 }
@@ -79,15 +79,20 @@ func (r *promoter) end() {
 	}
 }
 
-// promote puts e into Near if nothing of its shard has changed.
+// promote puts e into Near if nothing of its shard has changed, and it has nothing
+// newer by another promotion.
 func (t *Tiered) promote(key cachekey.Key, e *Entry, before uint64) {
 	s := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.changes == before {
-		// Near refusing it (too large) is no loss: the answer is here.
-		_ = t.Near.Put(context.Background(), key, e)
+	if s.changes != before {
+		return
 	}
+	if near, err := t.Near.Get(context.Background(), key); err == nil && near.Lifetime.StoredAt.After(e.Lifetime.StoredAt) {
+		return
+	}
+	// Near refusing it (too large) is no loss: the answer is here.
+	_ = t.Near.Put(context.Background(), key, e)
 }
 
 // outdate has nothing that is older than e come into Near by a promotion that is

@@ -199,3 +199,21 @@ func TestASlowPromotionBringsNothingOldBack(t *testing.T) {
 		t.Errorf("version %d is in memory", v)
 	}
 }
+
+// What another process has written meanwhile, and was promoted by another reader,
+// is not replaced by what was got before.
+func TestTieredPromotesNothingOverWhatIsNewer(t *testing.T) {
+	s, _ := newPieceTiers(t)
+	key := storetest.Key("k")
+	must(t, s.far.Put(t.Context(), key, s.entry(key, 1, 100)))
+	e, err := s.Get(t.Context(), key)
+	must(t, err)
+	s.clock.Advance(1)
+	must(t, s.far.Put(t.Context(), key, s.entry(key, 2, 100)))
+	must(t, read(t, s, key, 100))
+	_, err = e.Load(t.Context())
+	must(t, err)
+	if v := version(t, s.near, key); v != 2 {
+		t.Errorf("version %d is near", v)
+	}
+}

@@ -296,11 +296,11 @@ func (s *Spool) freeLocked() error {
 // closed itself. It is for one goroutine.
 type Hold struct{ s *Spool }
 
-// Hold takes one, nil if the spool was closed already.
+// Hold takes one, nil if the spool was closed and nobody holds it any more.
 func (s *Spool) Hold() *Hold {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.freedLocked() {
 		return nil
 	}
 	s.holds++

@@ -144,8 +144,8 @@ func (s *Store) writeBatch(ctx context.Context, name string, m manifest, from in
 	})
 }
 
-// dropChunks frees the room of chunks that nobody has ever been told of. That
-// it fails is no harm: they expire.
+// dropChunks frees the room of chunks that nobody has ever been told of, in the
+// time that ctx leaves. That it fails is no harm: they expire.
 func (s *Store) dropChunks(ctx context.Context, name string, m manifest) {
 	s.onChunks(ctx, name, m, func(ctx context.Context, pipe goredis.Pipeliner, chunk string) { pipe.Unlink(ctx, chunk) })
 }
@@ -157,8 +157,6 @@ func (s *Store) leaveChunks(ctx context.Context, name string, m manifest) {
 }
 
 func (s *Store) onChunks(ctx context.Context, name string, m manifest, do func(ctx context.Context, pipe goredis.Pipeliner, chunk string)) {
-	ctx, cancel := s.writeContext(ctx)
-	defer cancel()
 	_ = s.on(ctx, name, true, func(n *node) error {
 		pipe := n.bulk.Pipeline()
 		for _, chunk := range m.names(name) {

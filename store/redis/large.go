@@ -24,6 +24,9 @@ const (
 	// lost then cuts nobody.
 	wholeChunks = 8
 
+	// turnBudgets is how many budgets of a read a chunk may wait for its turn.
+	turnBudgets = 10
+
 	// pieceOfChunk is how much of a chunk is handed out at a time.
 	pieceOfChunk = 64 << 10
 )
@@ -131,24 +134,36 @@ func (r *chunkReader) readWhole() {
 			return
 		}
 	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
 	all := make([]fetched, n)
 	var running sync.WaitGroup
 	for i := range all {
-		running.Go(func() {
-			limit := s.opts.Budget
-			if i > 0 {
-				limit *= 4
-			}
-			all[i].buf = s.chunks.get(r.l.p.m)
-			all[i].bytes, all[i].err = r.try(first+i, all[i].buf, limit)
-		})
+		all[i].buf = s.chunks.get(r.l.p.m)
+	}
+	// The first decides on all: it has its turn before the others, who need not
+	// wait for theirs where it fails.
+	all[0].bytes, all[0].err = r.try(ctx, first, all[0].buf, s.opts.Budget, func() {
+		for i := range all[1:] {
+			running.Go(func() {
+				i := i + 1
+				all[i].bytes, all[i].err = r.try(ctx, first+i, all[i].buf, 4*s.opts.Budget, nil)
+			})
+		}
+	})
+	if all[0].err != nil {
+		cancel()
 	}
 	running.Wait()
 	r.ready = all
-	for i, got := range all {
+	for _, got := range all {
 		if errors.Is(got.err, store.ErrGone) {
 			all[0].err = got.err
-		} else if i > 0 && got.err != nil {
+			return
+		}
+	}
+	for i, got := range all {
+		if i > 0 && got.err != nil {
 			for _, late := range all[i:] {
 				s.chunks.put(late.buf)
 			}
@@ -208,7 +223,7 @@ func (r *chunkReader) fetch(n int) (got fetched) {
 		limit = max(limit, s.opts.SocketTimeout/4)
 	}
 	for {
-		got.bytes, got.err = r.try(n, got.buf, limit)
+		got.bytes, got.err = r.try(r.ctx, n, got.buf, limit, nil)
 		if got.err == nil || errors.Is(got.err, store.ErrGone) || !r.begun || time.Now().After(deadline) {
 			return got
 		}
@@ -220,20 +235,25 @@ func (r *chunkReader) fetch(n int) (got fetched) {
 }
 
 // try reads a chunk once. Only so many are read at the same time: they
-// wait here for each other, and nobody else waits for them.
-func (r *chunkReader) try(n int, buf *buffer, limit time.Duration) ([]byte, error) {
+// wait here for each other, and nobody else waits for them. While Redis is well a
+// crowd is better off with that than with the upstream, and if it is not each
+// turn ends soon. begun, if there is one, is called when it has its turn.
+func (r *chunkReader) try(ctx context.Context, n int, buf *buffer, limit time.Duration, begun func()) ([]byte, error) {
 	s := r.l.s
-	turn := time.NewTimer(limit)
+	turn := time.NewTimer(max(limit, turnBudgets*s.opts.Budget))
 	defer turn.Stop()
 	select {
 	case s.turns <- struct{}{}:
 		defer func() { <-s.turns }()
 	case <-turn.C:
 		return nil, ErrBusy
-	case <-r.ctx.Done():
-		return nil, context.Cause(r.ctx)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
-	return s.readChunk(r.ctx, r.l.name, r.l.p, n, buf, limit)
+	if begun != nil {
+		begun()
+	}
+	return s.readChunk(ctx, r.l.name, r.l.p, n, buf, limit)
 }
 
 // release gives back the memory of the chunk that was read to its end.
@@ -262,9 +282,11 @@ func (r *chunkReader) Close() {
 // lost takes the value out of Redis whose body is not to be had, if it is still
 // there: there may be a good one in its place by now.
 func (l *large) lost() {
+	ctx, cancel := context.WithTimeout(context.Background(), l.s.opts.Budget)
+	defer cancel()
 	l.s.counts.corrupt.Add(1)
-	l.s.discard(context.Background(), l.name, l.fillAt, l.p.m.fill[:])
-	l.s.leaveChunks(context.Background(), l.name, l.p.m)
+	l.s.discard(ctx, l.name, l.fillAt, l.p.m.fill[:])
+	l.s.leaveChunks(ctx, l.name, l.p.m)
 }
 
 // rewrite is write for an entry whose body is in chunks under this very name
@@ -318,10 +340,9 @@ return 1`
 
 // discard removes a value that is of no use, if it is still the one that was
 // read: not a good one that has been put there since. bad is what it has at a
-// place where no two have the same. That it fails is no harm.
+// place where no two have the same. It has the time that ctx leaves; that it
+// fails is no harm.
 func (s *Store) discard(ctx context.Context, name string, at int, bad []byte) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Budget)
-	defer cancel()
 	_ = s.on(ctx, name, true, func(n *node) error {
 		err := n.bulk.Watch(ctx, func(tx *goredis.Tx) error {
 			now, err := tx.GetRange(ctx, name, int64(at), int64(at+max(len(bad), 1)-1)).Bytes()

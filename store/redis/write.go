@@ -46,16 +46,21 @@ func (s *Store) writeLarge(ctx context.Context, key cachekey.Key, e *store.Entry
 	if len(value) > maxString || p.m.length == 0 {
 		return store.ErrTooLarge
 	}
-	if err := s.writeChunks(ctx, name, p, e); err != nil {
-		s.dropChunks(ctx, name, p.m) // nothing will ever name them
-		return err
+	err := s.writeChunks(ctx, name, p, e)
+	unnamed := err != nil // and nothing will ever name them
+	if !unnamed {
+		s.counts.written.Add(int64(len(value)))
+		err = s.replace(ctx, name, value, e, p.m.names(name)...)
+		unnamed = errors.Is(err, store.ErrFenced)
 	}
-	s.counts.written.Add(int64(len(value)))
-	err := s.replace(ctx, name, value, e)
-	switch {
-	case errors.Is(err, store.ErrFenced):
+	if err == nil {
+		return nil
+	}
+	ctx, cancel := s.writeContext(ctx)
+	defer cancel()
+	if unnamed {
 		s.dropChunks(ctx, name, p.m)
-	case err != nil: // the manifest may have been written all the same
+	} else { // the manifest may have been written all the same
 		s.leaveChunks(ctx, name, p.m)
 	}
 	return err
@@ -66,9 +71,11 @@ func (s *Store) ttl(e *store.Entry) time.Duration {
 	return max(e.Lifetime.Expiry().Sub(s.opts.Now()).Truncate(time.Millisecond), time.Millisecond)
 }
 
-// replace sets the value of e under a key's own name. If it was a manifest,
-// nothing names its chunks any more: they need not wait for their expiry.
-func (s *Store) replace(ctx context.Context, name string, value []byte, e *store.Entry) error {
+// replace sets the value of e under a key's own name, which names chunks. If what
+// was there was a manifest, nothing names its chunks any more: they need not wait
+// for their expiry. A write that is sent again may come behind that of another,
+// who has left these chunks: they are kept anew.
+func (s *Store) replace(ctx context.Context, name string, value []byte, e *store.Entry, chunks ...string) error {
 	ctx, cancel := s.writeContext(ctx)
 	defer cancel()
 	ttl := s.ttl(e)
@@ -83,6 +90,9 @@ func (s *Store) replace(ctx context.Context, name string, value []byte, e *store
 		pipe := n.bulk.Pipeline()
 		old = pipe.GetRange(ctx, name, 0, placeWithin-1)
 		set := pipe.Set(ctx, name, value, ttl)
+		for _, chunk := range chunks {
+			pipe.PExpire(ctx, chunk, ttl+s.opts.SocketTimeout+grace)
+		}
 		_, _ = pipe.Exec(ctx)
 		return set.Err()
 	})
