@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"jaegis-proxy/policy"
 	"jaegis-proxy/store"
@@ -46,13 +47,7 @@ type broadcast struct {
 // could still join.
 func (b *broadcast) Admit() (of store.Admission, ok bool) {
 	l := b.l
-	if l.outdated() {
-		return of, false
-	}
-	if head, known := l.f.Known(); known && l.p.anyUntrue(l.origin, groupsOf(head.fields), l.asked) {
-		return of, false
-	}
-	if !l.f.Sit() {
+	if b.Outdated() || !l.f.Sit() {
 		return of, false
 	}
 	if b.seated {
@@ -60,6 +55,16 @@ func (b *broadcast) Admit() (of store.Admission, ok bool) {
 	}
 	b.seated = true
 	return store.Admission{Age: l.p.now().Sub(l.asked), Stamp: l.stamp}, true
+}
+
+// Outdated implements store.Answer.
+func (b *broadcast) Outdated() bool {
+	l := b.l
+	if l.outdated() {
+		return true
+	}
+	head, known := l.f.Known()
+	return known && l.p.anyUntrue(l.origin, groupsOf(head.fields), l.asked)
 }
 
 // Pieces implements store.Answer.
@@ -122,12 +127,16 @@ func (o *outgoing) head() (store.Piece, error) {
 	case err != nil:
 		return failure(err), nil
 	case head.confirmed != nil: // it is in the store, or about to be
+		t := time.NewTimer(confirmedTime)
+		defer t.Stop()
 		select {
 		case <-o.l.released:
+			return store.Piece{Kind: store.PieceAgain}, nil
+		case <-t.C: // what is to be written before it takes long: it is cheap to have it confirmed
+			head.decision.Share = false
 		case <-o.ctx.Done():
 			return store.Piece{}, context.Cause(o.ctx)
 		}
-		return store.Piece{Kind: store.PieceAgain}, nil
 	}
 	if hard := field(head.fields, "Content-Encoding") != "" && noTransform(head.fields); hard || !head.decision.Share {
 		head.decision.Share, head.fields = false, nil // not all who wait elsewhere could be given it
@@ -137,6 +146,10 @@ func (o *outgoing) head() (store.Piece, error) {
 	}
 	return store.Piece{Kind: store.PieceHead, Data: marshalHead(&head)}, nil
 }
+
+// confirmedTime is how long other nodes wait until what the upstream has confirmed
+// is in the store.
+const confirmedTime = time.Second
 
 // sit makes a reader of the seat.
 func (o *outgoing) sit() {

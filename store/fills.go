@@ -72,6 +72,10 @@ type Answer interface {
 	// Admit says whether one more node may follow.
 	Admit() (of Admission, ok bool)
 
+	// Outdated says that the answer is for nobody who asks now: what it answers was
+	// made untrue. Another is to be fetched, for all nodes.
+	Outdated() bool
+
 	// Pieces gives the answer from its beginning. It is called once, after the
 	// first Admit that said yes; its pieces end early with ctx.
 	Pieces(ctx context.Context) Source

@@ -112,7 +112,10 @@ func (f *Fills) consider(k knock) string {
 		return replyNo
 	}
 	may, ok := l.answer.Admit()
-	if !ok {
+	switch {
+	case !ok && l.answer.Outdated():
+		return replyGone
+	case !ok:
 		return replyNo
 	}
 	if !f.publish(l) {
@@ -198,6 +201,7 @@ func (f *Fills) publish(l *lease) bool {
 	var ctx context.Context
 	ctx, l.end = context.WithCancel(f.ctx)
 	l.publisher = &publisher{f: f, l: l, ctx: ctx, source: l.answer.Pieces(ctx), first: 1}
+	l.publisher.oldest.Store(1)
 	f.publishing.Go(l.publisher.run)
 	return true
 }

@@ -21,6 +21,9 @@ const maxKnocks = 8
 // there is no such holder any more.
 func (f *Fills) join(ctx context.Context, key cachekey.Key, holder string) (store.Claim, error) {
 	node, ok := nodeOf(holder)
+	if l := f.lease(holder); l != nil && l.answer.Outdated() {
+		return store.Claim{}, store.ErrHolderGone
+	}
 	if !ok || node == f.node || f.isDeaf(node) { // what this node fetches itself, and cannot be joined here, is for nobody
 		f.counts.alone.Add(1)
 		return store.Claim{}, nil

@@ -30,6 +30,8 @@ type lease struct {
 	at        int64     // when that was, by Redis' clock, in milliseconds
 	shaky     bool      // it could not be renewed since
 	knocked   time.Time // when somebody was last told that it may follow
+	followed  time.Time // when there was last a sign that somebody does
+	retaken   bool      // Redis may have been given back the lease before it was renewed
 	waiting   []knock   // of those who are to be told once it is given back
 	publisher *publisher
 	end       context.CancelFunc // ends that; nil until there is one
@@ -168,11 +170,26 @@ func (l *lease) giveBack(mark string) {
 	l.release(mark)
 	f.over(l)
 	f.mu.Lock()
-	waiting := l.waiting
+	waiting, retaken := l.waiting, l.retaken
 	l.waiting = nil
 	f.mu.Unlock()
+	if retaken && mark == "" {
+		l.release("")
+	}
 	for _, k := range waiting {
 		f.reply(k, replyGone)
+	}
+}
+
+// giveBackAgain gives a lease back that may have been taken again by a heartbeat.
+// While it is being given back, that is left to who does it: it may leave a mark.
+func (f *Fills) giveBackAgain(l *lease) {
+	f.mu.Lock()
+	over := l.state == leaseOver
+	l.retaken = true
+	f.mu.Unlock()
+	if over {
+		l.release("")
 	}
 }
 
@@ -309,7 +326,9 @@ func (f *Fills) renewSome(some []*lease) {
 		}
 		if len(got) == 3 {
 			f.renewed(some[i], now, got[0], got[1])
-			f.heed(some[i], got[2] == 1)
+			if got[0] != renewLost { // of which nothing else is told
+				f.heed(some[i], got[2] == 1)
+			}
 		} else {
 			f.doubt(some[i])
 		}
@@ -341,12 +360,16 @@ func (f *Fills) askRenewed(all []*lease, eval evaluation, script string) []*gore
 type evaluation = func(pipe goredis.Pipeliner, ctx context.Context, script string, keys []string, args ...any) *goredis.Cmd
 
 // heed hears whether anybody follows, and has what is published rest while nobody
-// does: so its fetch may end.
+// does: so its fetch may end. Who has just knocked has given no sign yet, and one
+// that Redis has let go of is given again.
 func (f *Fills) heed(l *lease, followed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if followed {
+		l.followed = time.Now()
+	}
 	if p := l.publisher; p != nil {
-		p.rest(!followed && time.Since(l.knocked) > signTime) // who has just knocked has given no sign yet
+		p.rest(!followed && time.Since(l.knocked) > signTime && time.Since(l.followed) > 2*signEvery)
 	}
 }
 
@@ -357,17 +380,24 @@ func (f *Fills) sign(l *lease) {
 	l.knocked = time.Now()
 }
 
+// publishes says whether anything of the answer has been published.
+func (f *Fills) publishes(l *lease) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return l.publisher != nil && l.publisher.began.Load()
+}
+
 // renewed heeds what Redis says of a lease, asked at a time of ours and at one of
 // its own.
 func (f *Fills) renewed(l *lease, when time.Time, result, at int64) {
 	switch held := f.stateOf(l) == leaseHeld; {
 	case !held && result != renewLost: // it was given back meanwhile, and Redis may have taken that first
-		l.release("")
+		f.giveBackAgain(l)
 	case !held:
 	case result == renewLost:
 		f.lost(l)
 	default:
-		if shaky := f.mark(l, when, at); shaky || result == renewTorn {
+		if shaky := f.mark(l, when, at); shaky || result == renewTorn && f.publishes(l) {
 			f.sign(l) // that of those who follow may be lost, too
 			f.mend(l)
 		}

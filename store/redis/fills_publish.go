@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -21,6 +22,9 @@ type publisher struct {
 	source store.Source
 
 	rests bool // guarded by f.mu: the source has been told that nobody follows
+
+	began  atomic.Bool   // there is an item
+	oldest atomic.Uint64 // is first, for who does not wait for Redis
 
 	mu     sync.Mutex
 	first  uint64      // number of the first item that is kept
@@ -122,11 +126,7 @@ func (p *publisher) rest(rests bool) {
 }
 
 // keeps says whether an item can be brought, when it has come.
-func (p *publisher) keeps(number uint64) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return number >= p.first
-}
+func (p *publisher) keeps(number uint64) bool { return number >= p.oldest.Load() }
 
 // note counts an item, and of those before it forgets the oldest that are too
 // many. From then on nobody can follow from the beginning.
@@ -155,6 +155,8 @@ func (p *publisher) note(piece store.Piece) {
 		p.kept -= size + itemOverhead
 		p.first, p.start, p.ends = p.first+1, p.ends[0], p.ends[1:]
 	}
+	p.oldest.Store(p.first)
+	p.began.Store(true)
 	p.source.Keep(p.start)
 }
 
@@ -176,15 +178,36 @@ func (p *publisher) bring() error {
 	defer p.mu.Unlock()
 	for last := p.first + uint64(len(p.ends)) - 1; p.there < last; {
 		number := max(p.there+1, p.first)
-		piece, err := p.itemLocked(number)
+		pieces, err := p.itemsLocked(number, last)
 		if err != nil {
 			return err
 		}
-		if p.there, err = p.send(number, p.first, piece); err != nil {
+		if p.there, err = p.send(number, p.first, pieces); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// What is added in one go, at most: one item, or so many that are small.
+const (
+	maxTogether   = maxItem
+	itemsTogether = 512
+)
+
+// itemsLocked gives the items from a number on that are added in one go.
+func (p *publisher) itemsLocked(number, last uint64) (pieces []store.Piece, err error) {
+	for size := 0; number <= last && len(pieces) < itemsTogether; number++ {
+		piece, err := p.itemLocked(number)
+		if err != nil {
+			return nil, err
+		}
+		if size += len(piece.Data) + itemOverhead; size > maxTogether && len(pieces) > 0 {
+			break
+		}
+		pieces = append(pieces, piece)
+	}
+	return pieces, nil
 }
 
 // itemLocked gives an item that is kept.
@@ -207,14 +230,17 @@ func (p *publisher) itemLocked(number uint64) (store.Piece, error) {
 	return store.Piece{Kind: store.PieceBody, Data: b}, nil
 }
 
-// send adds an item, takes out what is before the first one that is kept, and
+// send adds items, takes out what is before the first one that is kept, and
 // keeps the stream for a while more. It gives the number of the last item that
-// is there: a smaller one when some before it are missing.
-func (p *publisher) send(number, first uint64, piece store.Piece) (there uint64, err error) {
-	stream := p.l.stream()
-	item, followed := p.f.sealItem(stream, number, piece), false
+// is there: a smaller one when some before them are missing.
+func (p *publisher) send(number, first uint64, pieces []store.Piece) (there uint64, err error) {
+	stream, followed := p.l.stream(), false
+	args := []any{number, first, streamTime.Milliseconds()}
+	for i, piece := range pieces {
+		args = append(args, p.f.sealItem(stream, number+uint64(i), piece))
+	}
 	err = p.f.call(p.ctx, stream, patience(p.f.s.opts), func(ctx context.Context) error {
-		got, err := addScript.Run(ctx, p.f.talk, []string{stream, readName(stream)}, number, item, first, streamTime.Milliseconds()).Int64Slice()
+		got, err := addScript.Run(ctx, p.f.talk, []string{stream, readName(stream)}, args...).Int64Slice()
 		if err == nil && len(got) == 2 {
 			there, followed = uint64(max(got[0], 0)), got[1] == 1
 		}
@@ -226,15 +252,17 @@ func (p *publisher) send(number, first uint64, piece store.Piece) (there uint64,
 	return there, err
 }
 
-// addScript adds an item behind the one before it, or as the first one that is
-// kept. One that was added before, with nobody told of it, is there once.
+// addScript adds items behind the one before them, or as the first ones that are
+// kept. What was added before, with nobody told of it, is there once.
 var addScript = goredis.NewScript(`
 local top, last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1), 0
 if top[1] then last = tonumber(string.match(top[1][1], '^%d+')) end
-local number, first = tonumber(ARGV[1]), tonumber(ARGV[3])
+local number, first, count = tonumber(ARGV[1]), tonumber(ARGV[2]), #ARGV - 3
 local followed = redis.call('EXISTS', KEYS[2])
-if last >= number or last < number - 1 and number > first then return {last, followed} end
-redis.call('XADD', KEYS[1], ARGV[1] .. '-0', '` + itemField + `', ARGV[2])
+if last >= number + count - 1 or last < number - 1 and number > first then return {last, followed} end
+for i = 1, count do
+  if number + i - 1 > last then redis.call('XADD', KEYS[1], string.format('%.0f-0', number + i - 1), '` + itemField + `', ARGV[3 + i]) end
+end
 if first > 1 then redis.call('XTRIM', KEYS[1], 'MINID', first) end
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return {number, followed}`)
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return {number + count - 1, followed}`)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,6 +62,8 @@ type answer struct {
 	rests  bool // nobody follows at present
 	opened int  // times that Pieces was called
 	closed int  // times that what it gave was closed
+
+	outdated atomic.Bool
 }
 
 func newAnswer() *answer { return &answer{came: make(chan struct{})} }
@@ -72,6 +75,8 @@ func (a *answer) give(pieces ...store.Piece) {
 	close(a.came)
 	a.came = make(chan struct{})
 }
+
+func (a *answer) Outdated() bool { return a.outdated.Load() }
 
 func (a *answer) Admit() (store.Admission, bool) {
 	a.mu.Lock()
