@@ -29,7 +29,7 @@ import (
 //	                                after the answer has been stored, "done:" and that
 //	jaegis:fill:{NAME}:TOKEN        the stream: the answer as it comes, if anybody follows
 //	jaegis:fill:{NAME}:TOKEN:NONCE  what the holder answers to one who knocks
-//	jaegis:fill:{NAME}:TOKEN:read   that somebody follows
+//	jaegis:fill:{NAME}:TOKEN:read   that somebody follows, and how far each has come
 //	jaegis:fill:{NAME}:by:DIGEST    who is about to write this entry, under another key's lease
 //	jaegis:fill:@NODE               the door: who wants to follow knocks here
 //
@@ -39,7 +39,8 @@ import (
 //	knock    at the holder's door, and wait for its answer: whether one may follow
 //	publish  the holder, once somebody follows: what has come so far, then live
 //	follow   read the stream, each item as it is added, and say so now and then: a
-//	         fetch that is only for others ends when nobody follows any more
+//	         fetch that is only for others ends when nobody follows any more, and what
+//	         is at hand faster than it can be read is published no faster
 //	release  the holder, when the answer is in the store or will not be
 //	ask      who has had a part, hears nothing more and does not find the lease: knock
 //	         again, for the rest
@@ -61,8 +62,8 @@ import (
 //	follower  that has had nothing gives up at once; else it waits for Redis for
 //	          awayTime, and then for the holder's word for resumeTime
 //
-// The user needs SET, GET, DEL, UNLINK, EXISTS, PEXPIRE, TIME, RPUSH, BLPOP, XADD,
-// XREAD, XREVRANGE, XTRIM, EVAL and EVALSHA on jaegis:*.
+// The user needs SET, GET, DEL, UNLINK, EXISTS, PEXPIRE, TIME, HSET, HGETALL, RPUSH,
+// BLPOP, XADD, XREAD, XREVRANGE, XTRIM, EVAL and EVALSHA on jaegis:*.
 type Fills struct {
 	s        *Store
 	node     string

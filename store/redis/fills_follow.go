@@ -34,7 +34,7 @@ func (f *Fills) join(ctx context.Context, key cachekey.Key, holder string) (stor
 		f.counts.busy.Add(1)
 		return store.Claim{}, nil
 	}
-	w := &follower{f: f, ctx: ctx, lease: leaseName(key.String()), token: holder, node: node, count: itemsAtOnce}
+	w := &follower{f: f, ctx: ctx, lease: leaseName(key.String()), token: holder, node: node, id: randomHex(8), count: itemsAtOnce}
 	of, may, err := w.knock()
 	switch {
 	case err != nil:
@@ -53,22 +53,24 @@ func (f *Fills) join(ctx context.Context, key cachekey.Key, holder string) (stor
 
 // follower is another node's answer as it comes: store.Pieces.
 type follower struct {
-	f      *Fills
-	ctx    context.Context
-	lease  string
-	token  string
-	node   string    // that holds it
-	signed time.Time // when it last said that it follows
-	heard  time.Time // when it last heard from the holder
-	count  int64     // of items that are read in one go
-	fault  time.Time // when Redis first failed it since a sign of the holder; zero: it has not
-	asked  time.Time // when it first asked the holder for the rest, likewise
-	last   uint64    // number of the item that was given last
-	items  []goredis.XMessage
-	may    bool // the holder has said yes
-	begun  bool // a piece has been given
-	ended  bool // the last one has
-	closed bool
+	f        *Fills
+	ctx      context.Context
+	lease    string
+	token    string
+	node     string    // that holds it
+	id       string    // by which the holder knows how far it has come
+	signed   time.Time // when it last said that it follows
+	heard    time.Time // when it last heard from the holder
+	count    int64     // of items that are read in one go
+	fault    time.Time // when Redis first failed it since a sign of the holder; zero: it has not
+	asked    time.Time // when it first asked the holder for the rest, likewise
+	last     uint64    // number of the item that was given last
+	unsigned int64     // bytes that were given since it last said that
+	items    []goredis.XMessage
+	may      bool // the holder has said yes
+	begun    bool // a piece has been given
+	ended    bool // the last one has
+	closed   bool
 }
 
 // Close gives up the connection.
@@ -302,6 +304,7 @@ func (w *follower) Next() (store.Piece, error) {
 		return store.Piece{}, err
 	}
 	w.begun, w.ended = true, piece.Kind.Last()
+	w.unsigned += int64(len(piece.Data))
 	return piece, nil
 }
 
@@ -317,17 +320,6 @@ const (
 	maxAtOnce   = 16
 	promptly    = 20 * time.Millisecond
 )
-
-// sign says now and then that somebody follows. Where that fails it is said again.
-func (w *follower) sign() {
-	if time.Since(w.signed) < signEvery {
-		return
-	}
-	w.signed = time.Now()
-	_ = w.f.call(w.ctx, w.lease, w.f.s.opts.Budget, func(ctx context.Context) error {
-		return w.f.talk.Set(ctx, readName(w.stream()), "1", signTime).Err()
-	})
-}
 
 // read waits for items. When there are none for a while it looks whether the
 // holder is alive.

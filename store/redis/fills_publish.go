@@ -21,6 +21,7 @@ type publisher struct {
 	ctx    context.Context
 	source store.Source
 
+	pace  pace
 	rests bool // guarded by f.mu: the source has been told that nobody follows
 
 	began  atomic.Bool   // there is an item
@@ -94,8 +95,9 @@ func (p *publisher) linger() {
 }
 
 // add adds an item. It tries again while there may still be somebody who waits:
-// the answer itself waits for nobody.
+// those who fetch and store the answer, and its clients here, wait for nobody.
 func (p *publisher) add(piece store.Piece) bool {
+	p.await(len(piece.Data))
 	p.note(piece)
 	defer p.noted()
 	began := time.Now()
