@@ -60,7 +60,7 @@ func (b *broadcast) Admit() (of store.Admission, ok bool) {
 // Outdated implements store.Answer.
 func (b *broadcast) Outdated() bool {
 	l := b.l
-	if l.outdated() {
+	if l.f.Untrue() {
 		return true
 	}
 	head, known := l.f.Known()

@@ -61,6 +61,31 @@ func TestWhoAsksAfterAPurgeDoesNotWaitForAnOlderFetchOfAnotherNode(t *testing.T)
 	each(t, before[1:], "either", func(c *client) error { return c.upTo(3) })
 }
 
+// After a purge in mid-fetch one node fetches anew for all, be it the one that
+// fetches already or another.
+func TestAfterAPurgeOneNodeFetchesAnewForAll(t *testing.T) {
+	n := startNodes(t, 3, inMemoryToo)
+	old, gate := make(chan struct{}), make(chan struct{})
+	n.origin.On("/c/a", origintest.Reply{Pieces: []string{"old"}, HeadGate: old}.Serve, origintest.Reply{Pieces: []string{"new"}, HeadGate: gate}.Serve, origintest.Hangup)
+	raw := send("POST", "/c/a", "hello")
+	before := n.all[0].clients(t, 1, raw)
+	n.awaitCalls(t, "/c/a", 1)
+	n.all[1].purge(t, `{"route":"cached"}`)
+	time.Sleep(500 * time.Millisecond) // all have heard of it
+	var after []*client
+	for _, r := range n.all {
+		after = append(after, r.clients(t, 5, raw)...)
+	}
+	n.awaitCalls(t, "/c/a", 2)
+	close(gate)
+	each(t, after, "head", (*client).head)
+	each(t, after, "the new answer", func(c *client) error { return c.rest("new") })
+	close(old)
+	each(t, before, "head", (*client).head)
+	each(t, before, "the old answer", func(c *client) error { return c.rest("old") })
+	n.expectCalls(t, "/c/a", 2)
+}
+
 // A fetch that is of no more use to anybody, at any node, ends: where the route
 // says so, and where its answer is too large to be stored.
 func TestAFetchEndsWithItsLastClientAtAllNodes(t *testing.T) {

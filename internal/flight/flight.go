@@ -223,11 +223,21 @@ func (f *Flight[H, V]) Sealed() bool {
 	return f.sealed
 }
 
+// Untrue says whether the answer is for nobody who asks now, by what Until was
+// given.
+func (f *Flight[H, V]) Untrue() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.untrueLocked()
+}
+
+func (f *Flight[H, V]) untrueLocked() bool { return f.untrue != nil && f.untrue() }
+
 // Sit takes a seat for one more caller; false when it is too late for that.
 func (f *Flight[H, V]) Sit() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.sealed || f.abandoned || !f.held || f.ended && f.err != nil || f.untrue != nil && f.untrue() {
+	if f.sealed || f.abandoned || !f.held || f.ended && f.err != nil || f.untrueLocked() {
 		return false
 	}
 	f.seats++
