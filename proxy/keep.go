@@ -100,9 +100,15 @@ func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store
 	if err == nil && len(head.at.names) > 0 && !l.outdated() {
 		err = p.store.Put(ctx, l.keys.base, l.signpost(head, e))
 	}
-	good := !l.outdated() && p.fills.isNewest(l.keys.base, head.at.key, head.came)
-	if !good && p.remove(l.keys.base) != nil {
-		p.owed.add(l.keys.base)
+	outdated, overtaken := l.outdated(), !p.fills.isNewest(l.keys.base, head.at.key, head.came)
+	switch {
+	case outdated:
+		p.takeOut(l.keys.base)
+	case overtaken:
+		p.takeOut(head.at.key)
+		if alias := head.at.alias; alias != (cachekey.Key{}) {
+			p.takeOut(alias)
+		}
 	}
 	switch {
 	case errors.Is(err, store.ErrTooLarge):
@@ -115,7 +121,14 @@ func (p *Proxy) write(ctx context.Context, l *leader, head *answerHead, e *store
 		p.metrics.notStored(l.route, "store-error")
 		p.log.Debug("answer was not stored", "route", l.route.Name, "error", err)
 	}
-	return err == nil && good
+	return err == nil && !outdated && !overtaken
+}
+
+// takeOut takes out what must not stand, now or later.
+func (p *Proxy) takeOut(key cachekey.Key) {
+	if p.remove(key) != nil {
+		p.owed.add(key)
+	}
 }
 
 // signpost leads to the variants of an answer, for as long as the longest of

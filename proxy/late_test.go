@@ -26,11 +26,11 @@ import (
 	"jaegis-proxy/store/storetest"
 )
 
-// lateStore holds back the first Put until it is opened, and gives bodies in
-// pieces, one of which cannot be read while it is away.
+// lateStore holds back the first Put, or another one, until it is opened, and gives
+// bodies in pieces, one of which cannot be read while it is away.
 type lateStore struct {
 	store.Store
-	puts        atomic.Int64
+	late, puts  atomic.Int64 // number of the Put that is held back, and how many there were
 	begun, gate chan struct{}
 	once        sync.Once
 	away        atomic.Bool
@@ -39,7 +39,7 @@ type lateStore struct {
 func (s *lateStore) open() { s.once.Do(func() { close(s.gate) }) }
 
 func (s *lateStore) Put(ctx context.Context, key cachekey.Key, e *store.Entry) error {
-	if s.puts.Add(1) == 1 {
+	if s.puts.Add(1) == max(s.late.Load(), 1) {
 		close(s.begun)
 		<-s.gate
 	}
@@ -176,6 +176,34 @@ func TestAnOlderAnswerThatIsWrittenLateIsNotKept(t *testing.T) {
 	r.landed(t)
 	if resp, got := r.get(t, "/a"); got != "new" {
 		t.Errorf("%q, %s", got, resp.Header.Get("Cache-Status"))
+	}
+}
+
+// So it is among variants, of which the others stay.
+func TestAnOlderVariantThatIsWrittenLateIsNotKept(t *testing.T) {
+	var body atomic.Value
+	body.Store("another")
+	r := newLateRig(t, 2, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Vary", "X-Kind")
+		_, _ = io.WriteString(w, body.Load().(string))
+	}, func(*Route) {})
+	r.store.late.Store(3)
+	r.get(t, "/a", "X-Kind", "b")
+	r.landed(t) // the answer and the signpost are put
+	body.Store("old")
+	r.get(t, "/a", "X-Kind", "a")
+	<-r.store.begun
+	body.Store("new")
+	r.clock.Advance(time.Second)
+	r.get(t, "/a", "X-Kind", "a", "Cache-Control", "no-cache")
+	storetest.Eventually(t, 5*time.Second, "the newer one is put", func() bool { return r.store.puts.Load() == 5 })
+	r.store.open()
+	r.landed(t)
+	if resp, got := r.get(t, "/a", "X-Kind", "a"); got != "new" {
+		t.Errorf("%q, %s", got, resp.Header.Get("Cache-Status"))
+	}
+	if resp, got := r.get(t, "/a", "X-Kind", "b"); got != "another" {
+		t.Errorf("the other variant: %q, %s", got, resp.Header.Get("Cache-Status"))
 	}
 }
 

@@ -126,7 +126,7 @@ func (l *leader) relayHead(in store.Pieces, asked time.Time) (*answerHead, relay
 		return nil, relayRefused
 	case piece.Kind == store.PieceFail:
 		err := failureOf(piece.Data)
-		if errors.Is(err, errConnect) { // nothing was sent, and this node may have a way of its own
+		if errors.Is(err, errConnect) || errors.Is(err, errUnwritten) { // nothing was sent, and this node may have a way of its own
 			return nil, relayRefused
 		}
 		l.cutRelay(err)
@@ -140,7 +140,8 @@ func (l *leader) relayHead(in store.Pieces, asked time.Time) (*answerHead, relay
 	}
 	head.asked, head.came = asked, l.p.now()
 	of := store.Entry{Stamp: head.stamp, Asked: asked, Tags: head.tags}
-	if l.p.o.Ledger(head.at.key.Namespace).Judge(head.at.key, &of) != store.Good || l.p.untrue(l.keys.base, asked) || l.p.anyUntrue(l.origin, groupsOf(head.fields), asked) {
+	ledger := l.p.o.Ledger(head.at.key.Namespace)
+	if head.untagged && ledger.Stamp() != head.stamp || ledger.Judge(head.at.key, &of) != store.Good || l.p.untrue(l.keys.base, asked) || l.p.anyUntrue(l.origin, groupsOf(head.fields), asked) {
 		return nil, relayRefused // this node knows better
 	}
 	return head, relayed

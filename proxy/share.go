@@ -133,7 +133,7 @@ func (o *outgoing) head() (store.Piece, error) {
 		case <-o.l.released:
 			return store.Piece{Kind: store.PieceAgain}, nil
 		case <-t.C: // what is to be written before it takes long: it is cheap to have it confirmed
-			head.decision.Share = false
+			return failure(errUnwritten), nil
 		case <-o.ctx.Done():
 			return store.Piece{}, context.Cause(o.ctx)
 		}
@@ -146,6 +146,9 @@ func (o *outgoing) head() (store.Piece, error) {
 	}
 	return store.Piece{Kind: store.PieceHead, Data: marshalHead(&head)}, nil
 }
+
+// errUnwritten is for other nodes, which then ask for themselves.
+var errUnwritten = errors.New("what the upstream has confirmed is not in the store yet")
 
 // confirmedTime is how long other nodes wait until what the upstream has confirmed
 // is in the store.

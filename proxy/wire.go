@@ -150,6 +150,7 @@ var upstreamFailures = []struct {
 	{"idle", errIdle},
 	{"total", errTotal},
 	{"connect", errConnect},
+	{"unwritten", errUnwritten},
 	{"malformed", errMalformedAnswer},
 	{"not-resent", errNotResent},
 	{"request", errBadRequest},

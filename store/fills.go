@@ -67,7 +67,7 @@ type Lease interface {
 }
 
 // Answer is what the holder of a lease fetches, for those who follow. Its
-// methods are called by one goroutine at a time.
+// methods are called by one goroutine at a time, but for Outdated.
 type Answer interface {
 	// Admit says whether one more node may follow.
 	Admit() (of Admission, ok bool)

@@ -61,7 +61,7 @@ func (r *promoter) Next() ([]byte, error) {
 	if r.body = append(r.body, b...); int64(len(r.body)) == r.p.Size() {
 		e := *r.p.e
 		e.Content, e.Body = nil, r.body
-		r.p.t.promote(r.p.key, &e, r.p.before)
+		r.p.t.promoteLate(r.p.key, &e, r.p.before)
 		r.end()
 	}
 	return b, err
@@ -79,16 +79,28 @@ func (r *promoter) end() {
 	}
 }
 
-// promote puts e into Near if nothing of its shard has changed, and it has nothing
-// newer by another promotion.
+// promote puts e into Near if nothing of its shard has changed.
 func (t *Tiered) promote(key cachekey.Key, e *Entry, before uint64) {
 	s := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.changes != before {
-		return
+	t.promoteLocked(s, key, e, before)
+}
+
+// promoteLate is promote for what was got a while ago, unless Near has something
+// newer by another promotion.
+func (t *Tiered) promoteLate(key cachekey.Key, e *Entry, before uint64) {
+	s := t.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	near, err := t.Near.Get(context.Background(), key)
+	if err != nil || !near.Lifetime.StoredAt.After(e.Lifetime.StoredAt) {
+		t.promoteLocked(s, key, e, before)
 	}
-	if near, err := t.Near.Get(context.Background(), key); err == nil && near.Lifetime.StoredAt.After(e.Lifetime.StoredAt) {
+}
+
+func (t *Tiered) promoteLocked(s *shard, key cachekey.Key, e *Entry, before uint64) {
+	if s.changes != before {
 		return
 	}
 	// Near refusing it (too large) is no loss: the answer is here.

@@ -217,6 +217,6 @@ func TestFillsNeedNoMoreThanTheirTypeSays(t *testing.T) {
 		storetest.Eventually(t, 20*time.Second, "no lease and no mark", func() bool { return len(keysOf(t, raw, "jaegis:fill:*")) == 0 })
 	}
 	f("-@all", "+get", "+getrange", "+set", "+unlink", // what the store needs
-		"+del", "+exists", "+pexpire", "+time", "+hset", "+hgetall", "+rpush", "+blpop", "+xadd", "+xread", "+xrevrange", "+xtrim", "+eval", "+evalsha")
+		"+del", "+exists", "+pexpire", "+time", "+hset", "+hdel", "+hgetall", "+rpush", "+blpop", "+xadd", "+xread", "+xrevrange", "+xtrim", "+eval", "+evalsha")
 	f("+@all", "-@dangerous")
 }

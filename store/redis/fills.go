@@ -62,8 +62,8 @@ import (
 //	follower  that has had nothing gives up at once; else it waits for Redis for
 //	          awayTime, and then for the holder's word for resumeTime
 //
-// The user needs SET, GET, DEL, UNLINK, EXISTS, PEXPIRE, TIME, HSET, HGETALL, RPUSH,
-// BLPOP, XADD, XREAD, XREVRANGE, XTRIM, EVAL and EVALSHA on jaegis:*.
+// The user needs SET, GET, DEL, UNLINK, EXISTS, PEXPIRE, TIME, HSET, HDEL, HGETALL,
+// RPUSH, BLPOP, XADD, XREAD, XREVRANGE, XTRIM, EVAL and EVALSHA on jaegis:*.
 type Fills struct {
 	s        *Store
 	node     string

@@ -185,6 +185,7 @@ func (f *Fills) publish(l *lease) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	l.knocked = time.Now()
+	l.joined = l.knocked
 	switch {
 	case l.state == leaseOver || f.closed:
 		if l.end == nil { // nobody else gives back what Admit has taken

@@ -77,6 +77,9 @@ type follower struct {
 func (w *follower) Close() {
 	if !w.closed {
 		w.closed = true
+		if !w.ended && !w.signed.IsZero() {
+			w.unsign()
+		}
 		<-w.f.slots
 	}
 }
@@ -189,6 +192,12 @@ func (w *follower) look() error {
 		return w.attend()
 	case !w.begun && !w.fault.IsZero():
 		return errNotBrought
+	case w.may && w.begun && holder != "" && !strings.HasPrefix(holder, landedMark): // it may well go on
+		if time.Since(w.heard) < attendTime {
+			return nil
+		}
+		w.heard = time.Now()
+		return w.ask()
 	case w.may:
 		return w.ask()
 	case !strings.HasPrefix(holder, landedMark):

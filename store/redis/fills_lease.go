@@ -30,6 +30,7 @@ type lease struct {
 	at        int64     // when that was, by Redis' clock, in milliseconds
 	shaky     bool      // it could not be renewed since
 	knocked   time.Time // when somebody was last told that it may follow
+	joined    time.Time // when somebody last began to
 	followed  time.Time // when there was last a sign that somebody does
 	retaken   bool      // Redis may have been given back the lease before it was renewed
 	waiting   []knock   // of those who are to be told once it is given back

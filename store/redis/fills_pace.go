@@ -6,12 +6,14 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	goredis "github.com/redis/go-redis/v9"
 )
 
 const (
 	// stallTime is how long a follower may come no further before nobody waits for
 	// it, and paceEvery how often it is looked whether it has.
-	stallTime = 2 * time.Second
+	stallTime = 1500 * time.Millisecond
 	paceEvery = 50 * time.Millisecond
 
 	// followRate is how many bytes of an answer a second are published at least, on
@@ -20,7 +22,7 @@ const (
 
 	// signShare is the part of what is kept, one in so many, after which a follower
 	// says how far it has come.
-	signShare = 4
+	signShare = 8
 )
 
 // pace has an answer that is at hand wait for those who follow, who could not get
@@ -39,38 +41,47 @@ type progress struct {
 // longest: all who follow have that, or are not waited for.
 func (p *publisher) await(coming int) {
 	for {
-		oldest, published := p.full(coming)
+		last, published := p.full(coming)
 		most := stallTime + time.Duration(float64(published)/followRate*float64(time.Second))
-		if oldest == 0 || p.pace.waited > most || !p.lags(oldest) || !pause(p.ctx, paceEvery) {
+		p.pace.waited = max(p.pace.waited, most-2*stallTime) // what went fast is no credit for long
+		began := time.Now()
+		if last == 0 || p.pace.waited > most || !p.lags(last) {
 			return
 		}
 		select {
+		case <-time.After(paceEvery):
+			p.pace.waited += time.Since(began)
 		case <-p.f.closing:
 			return
-		default:
-			p.pace.waited += paceEvery
+		case <-p.ctx.Done():
+			return
 		}
 	}
 }
 
-// full gives the number of the item that would go, 0 if there is room for what
-// comes, and how much of the answer has been published.
-func (p *publisher) full(coming int) (oldest uint64, published int64) {
+// full gives the number of the last item that would go, 0 if there is room for
+// what comes, and how much of the answer has been published.
+func (p *publisher) full(coming int) (last uint64, published int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.ends) == 0 || p.kept+int64(coming)+itemOverhead <= p.f.maxBytes {
-		return 0, 0
+	start, kept := p.start, p.kept+int64(coming)+itemOverhead
+	for i, end := range p.ends {
+		if kept <= p.f.maxBytes {
+			break
+		}
+		last, published = p.first+uint64(i), p.ends[len(p.ends)-1]
+		start, kept = end, kept-(end-start)-itemOverhead
 	}
-	return p.first, p.ends[len(p.ends)-1]
+	return last, published
 }
 
 // lags says whether somebody who comes on does not have an item yet. Who has just
 // been told that it may follow has not said so yet.
 func (p *publisher) lags(item uint64) bool {
 	p.f.mu.Lock()
-	knocked := p.l.knocked
+	joined := p.l.joined
 	p.f.mu.Unlock()
-	if time.Since(knocked) < signEvery/2 {
+	if time.Since(joined) < signEvery/2 {
 		return true
 	}
 	var far map[string]string
@@ -104,10 +115,18 @@ func (w *follower) sign() {
 	}
 	w.signed, w.unsigned = time.Now(), 0
 	_ = w.f.call(w.ctx, w.lease, w.f.s.opts.Budget, func(ctx context.Context) error {
-		name, pipe := readName(w.stream()), w.f.talk.Pipeline()
-		pipe.HSet(ctx, name, w.id, w.last)
-		pipe.PExpire(ctx, name, signTime)
-		_, err := pipe.Exec(ctx)
-		return err
+		return signScript.Run(ctx, w.f.talk, []string{readName(w.stream())}, w.id, w.last, signTime.Milliseconds()).Err()
 	})
 }
+
+// unsign takes the sign back. That it fails is no harm: it expires.
+func (w *follower) unsign() {
+	_ = w.f.call(w.f.ctx, w.lease, w.f.s.opts.Budget, func(ctx context.Context) error {
+		return w.f.talk.HDel(ctx, readName(w.stream()), w.id).Err()
+	})
+}
+
+var signScript = goredis.NewScript(`
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1`)

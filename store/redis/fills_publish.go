@@ -261,6 +261,7 @@ local top, last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1), 0
 if top[1] then last = tonumber(string.match(top[1][1], '^%d+')) end
 local number, first, count = tonumber(ARGV[1]), tonumber(ARGV[2]), #ARGV - 3
 local followed = redis.call('EXISTS', KEYS[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
 if last >= number + count - 1 or last < number - 1 and number > first then return {last, followed} end
 for i = 1, count do
   if number + i - 1 > last then redis.call('XADD', KEYS[1], string.format('%.0f-0', number + i - 1), '` + itemField + `', ARGV[3 + i]) end

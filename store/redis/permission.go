@@ -56,7 +56,9 @@ func scriptNeeds(refusal string) string {
 	case releaseScript.Hash():
 		return "+get +del +set"
 	case addScript.Hash():
-		return "+xrevrange +exists +xadd +xtrim +pexpire"
+		return "+xrevrange +exists +pexpire +xadd +xtrim"
+	case signScript.Hash():
+		return "+hset +pexpire"
 	case pushScript.Hash():
 		return "+rpush +pexpire"
 	}

@@ -15,7 +15,7 @@ func TestScriptsNeedWhatIsSaidOfThem(t *testing.T) {
 	digests := map[string]string{
 		"appendRecord": appendRecord.Hash(), "setIfScript": digest(setIfScript), "rewriteScript": digest(rewriteScript),
 		"claimScript": claimScript.Hash(), "renewSource": renewScript.Hash(), "releaseScript": releaseScript.Hash(),
-		"addScript": addScript.Hash(), "pushScript": pushScript.Hash(),
+		"addScript": addScript.Hash(), "pushScript": pushScript.Hash(), "signScript": signScript.Hash(),
 	}
 	files, err := filepath.Glob("*.go")
 	if err != nil {
