@@ -166,8 +166,12 @@ func (r *rig) beside(ctx context.Context, other *rig, keys int, d time.Duration,
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			time.Sleep(rand.N(20 * time.Millisecond))
-			for next := time.NewTicker(20 * time.Millisecond); ; {
+			for next := time.NewTimer(rand.N(20 * time.Millisecond)); ; next.Reset(20 * time.Millisecond) {
+				select {
+				case <-next.C:
+				case <-ctx.Done():
+					return
+				}
 				target := fmt.Sprintf("/c/%d?%s", rand.IntN(keys), query)
 				if rand.IntN(2) == 0 { // neither always has the quieter moment
 					r.one(ours, target)
@@ -175,12 +179,6 @@ func (r *rig) beside(ctx context.Context, other *rig, keys int, d time.Duration,
 				} else {
 					other.one(others, target)
 					r.one(ours, target)
-				}
-				select {
-				case <-next.C:
-				case <-ctx.Done():
-					next.Stop()
-					return
 				}
 			}
 		})

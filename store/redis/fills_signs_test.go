@@ -43,13 +43,16 @@ func followedLong(t *testing.T) *begun {
 	for began := time.Now(); time.Since(began) < 10*time.Second; time.Sleep(500 * time.Millisecond) {
 		b.more(t, 1)
 	}
-	go func() { // ends with its node
+	ended := make(chan struct{})
+	go func() { // ends with the test, before it is closed
+		defer close(ended)
 		for {
 			if _, err := b.pieces.Next(); err != nil {
 				return
 			}
 		}
 	}()
+	t.Cleanup(func() { <-ended })
 	return b
 }
 
