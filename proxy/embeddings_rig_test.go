@@ -209,30 +209,40 @@ func newEmbedRig(t testing.TB, change func(*Route, *Options)) *embedRig {
 	if r.proxy, err = New(o, &Table{Routes: []*Route{route}, KeySecret: []byte("secret")}); err != nil {
 		t.Fatal(err)
 	}
-	s := NewServer(r.proxy, ServerOptions{MaxHeaderBytes: 16 << 10, MaxConnections: 1000, Log: log})
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), embedPatience)
+		defer cancel()
+		if err := writes.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		_ = mem.Close()
+		if n := r.proxy.flights.Len(); n != 0 {
+			t.Errorf("%d flights are left", n)
+		}
+	})
+	r.url = "http://" + serve(t, r.proxy, embedPatience) + "/v1/embeddings"
+	return r
+}
+
+// serve has a proxy listen until the test ends, and for a while longer where it is
+// still at work.
+func serve(t testing.TB, p *Proxy, patience time.Duration) (addr string) {
+	t.Helper()
+	s := NewServer(p, ServerOptions{MaxHeaderBytes: 16 << 10, MaxConnections: 1000, Log: slog.New(slog.DiscardHandler)})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
-	r.url = "http://" + l.Addr().String() + "/v1/embeddings"
+	go func() { served <- s.Serve(l) }() // ends with Shutdown
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), embedPatience)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		_ = s.Shutdown(ctx) // connections that clients keep open are cut
-		if err := writes.Close(ctx); err != nil {
+		if err := errors.Join(s.Shutdown(ctx), <-served); err != nil {
 			t.Error(err)
-		}
-		_ = mem.Close()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-		if n := r.proxy.flights.Len(); n != 0 {
-			t.Errorf("%d flights are left", n)
 		}
 	})
-	return r
+	return l.Addr().String()
 }
 
 // embedReply is an answer, and its vectors where it has any.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"jaegis-proxy/cachekey"
 	"jaegis-proxy/internal/encoding"
 	"jaegis-proxy/policy"
 	"jaegis-proxy/store"
@@ -134,12 +135,16 @@ func (c *call) selects(head *answerHead) bool {
 
 // outdated says whether an answer that was fetched for another was made untrue
 // or purged since that was asked for.
-func (c *call) outdated(head *answerHead) bool {
-	if head.untagged && c.ledger().Stamp() != head.stamp { // something was purged since: who knows whether it was this
+func (c *call) outdated(head *answerHead) bool { return c.p.isOutdated(c.keys.base, c.origin(), head) }
+
+// isOutdated is that of an answer under the base key, of the origin.
+func (p *Proxy) isOutdated(base cachekey.Key, of origin, head *answerHead) bool {
+	ledger := p.o.Ledger(base.Namespace)
+	if head.untagged && ledger.Stamp() != head.stamp { // something was purged since: who knows whether it was this
 		return true
 	}
-	of := store.Entry{Stamp: head.stamp, Asked: head.asked, Tags: head.tags}
-	return c.ledger().Judge(head.at.key, &of) != store.Good || c.p.untrue(c.keys.base, head.asked) || c.p.anyUntrue(c.origin(), groupsOf(head.fields), head.asked)
+	e := store.Entry{Stamp: head.stamp, Asked: head.asked, Tags: head.tags}
+	return ledger.Judge(head.at.key, &e) != store.Good || p.untrue(base, head.asked) || p.anyUntrue(of, groupsOf(head.fields), head.asked)
 }
 
 // heed takes over what another answer says of what selects among variants: its

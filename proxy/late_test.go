@@ -114,22 +114,15 @@ func newLateRig(t *testing.T, writers int, origin http.HandlerFunc, change func(
 	}, &Table{Routes: []*Route{route}, KeySecret: []byte("secret")}); err != nil {
 		t.Fatal(err)
 	}
-	s := NewServer(r.proxy, ServerOptions{MaxHeaderBytes: 16 << 10, MaxConnections: 1000, Log: log})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }() // ends with Shutdown
-	r.addr = l.Addr().String()
 	t.Cleanup(func() {
 		r.store.open()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		if err := errors.Join(s.Shutdown(ctx), writes.Close(ctx), inMemory.Close(), <-served); err != nil {
+		if err := errors.Join(writes.Close(ctx), inMemory.Close()); err != nil {
 			t.Error(err)
 		}
 	})
+	r.addr = serve(t, r.proxy, 10*time.Second)
 	return r
 }
 

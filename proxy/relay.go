@@ -139,9 +139,7 @@ func (l *leader) relayHead(in store.Pieces, asked time.Time) (*answerHead, relay
 		return nil, relayRefused
 	}
 	head.asked, head.came = asked, l.p.now()
-	of := store.Entry{Stamp: head.stamp, Asked: asked, Tags: head.tags}
-	ledger := l.p.o.Ledger(head.at.key.Namespace)
-	if head.untagged && ledger.Stamp() != head.stamp || ledger.Judge(head.at.key, &of) != store.Good || l.p.untrue(l.keys.base, asked) || l.p.anyUntrue(l.origin, groupsOf(head.fields), asked) {
+	if l.p.isOutdated(l.keys.base, l.origin, head) {
 		return nil, relayRefused // this node knows better
 	}
 	return head, relayed

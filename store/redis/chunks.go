@@ -103,7 +103,7 @@ func (s *Store) writeChunks(ctx context.Context, name string, p *prover, e *stor
 			}
 			chunks[i] = p.prove(b, from+i)
 		}
-		if err := s.writeBatch(ctx, name, p.m, from, chunks, s.ttl(e)+s.opts.SocketTimeout+grace); err != nil {
+		if err := s.writeBatch(ctx, name, p.m, from, chunks, s.chunkTTL(s.ttl(e))); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,26 @@ func rawClient(t testing.TB, server *storetest.RedisServer) *goredis.Client {
 	c := goredis.NewClient(&goredis.Options{Addr: server.Addr, PoolSize: 1, PipelinePoolSize: -1, Protocol: 2})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// callsOf counts how often Redis has carried out some commands.
+func callsOf(t testing.TB, raw *goredis.Client, commands ...string) (n int) {
+	t.Helper()
+	stats, err := raw.Info(t.Context(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(stats) {
+		name, rest, _ := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")
+		if calls, _, ok := strings.Cut(rest, ","); ok && slices.Contains(commands, name) {
+			k, err := strconv.Atoi(calls)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += k
+		}
+	}
+	return n
 }
 
 func keysOf(t testing.TB, raw *goredis.Client, pattern string) []string {

@@ -202,7 +202,6 @@ func (f *Fills) publish(l *lease) bool {
 	var ctx context.Context
 	ctx, l.end = context.WithCancel(f.ctx)
 	l.publisher = &publisher{f: f, l: l, ctx: ctx, source: l.answer.Pieces(ctx), first: 1}
-	l.publisher.oldest.Store(1)
 	f.publishing.Go(l.publisher.run)
 	return true
 }

@@ -385,7 +385,7 @@ func (f *Fills) sign(l *lease) {
 func (f *Fills) publishes(l *lease) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return l.publisher != nil && l.publisher.began.Load()
+	return l.publisher != nil && l.publisher.oldest.Load() > 0
 }
 
 // renewed heeds what Redis says of a lease, asked at a time of ours and at one of

@@ -2,8 +2,6 @@ package redis
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"strconv"
 	"time"
 
@@ -33,7 +31,7 @@ type pace struct {
 }
 
 type progress struct {
-	last string    // number of the item that was given last
+	last uint64    // number of the item that was given last
 	at   time.Time // when that was seen to change
 }
 
@@ -93,18 +91,21 @@ func (p *publisher) lags(item uint64) bool {
 		return false
 	}
 	now, seen := time.Now(), map[string]progress{}
-	for name, last := range far {
-		was, known := p.pace.far[name]
-		if !known || was.last != last {
-			was = progress{last, now}
+	lags := false
+	for name, text := range far {
+		last, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			continue // nobody's of this version
 		}
-		seen[name] = was
+		of, known := p.pace.far[name]
+		if !known || of.last != last {
+			of = progress{last, now}
+		}
+		seen[name] = of
+		lags = lags || last < item && now.Sub(of.at) < stallTime
 	}
 	p.pace.far = seen
-	return slices.ContainsFunc(slices.Collect(maps.Values(seen)), func(of progress) bool {
-		last, err := strconv.ParseUint(of.last, 10, 64)
-		return err == nil && last < item && now.Sub(of.at) < stallTime
-	})
+	return lags
 }
 
 // sign says now and then that this one follows, and how far it has come. Where

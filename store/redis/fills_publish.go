@@ -24,8 +24,7 @@ type publisher struct {
 	pace  pace
 	rests bool // guarded by f.mu: the source has been told that nobody follows
 
-	began  atomic.Bool   // there is an item
-	oldest atomic.Uint64 // is first, for who does not wait for Redis
+	oldest atomic.Uint64 // is first, for who does not wait for Redis; 0 before there is an item
 
 	mu     sync.Mutex
 	first  uint64      // number of the first item that is kept
@@ -158,7 +157,6 @@ func (p *publisher) note(piece store.Piece) {
 		p.first, p.start, p.ends = p.first+1, p.ends[0], p.ends[1:]
 	}
 	p.oldest.Store(p.first)
-	p.began.Store(true)
 	p.source.Keep(p.start)
 }
 
@@ -261,8 +259,10 @@ local top, last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1), 0
 if top[1] then last = tonumber(string.match(top[1][1], '^%d+')) end
 local number, first, count = tonumber(ARGV[1]), tonumber(ARGV[2]), #ARGV - 3
 local followed = redis.call('EXISTS', KEYS[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-if last >= number + count - 1 or last < number - 1 and number > first then return {last, followed} end
+if last >= number + count - 1 or last < number - 1 and number > first then
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  return {last, followed}
+end
 for i = 1, count do
   if number + i - 1 > last then redis.call('XADD', KEYS[1], string.format('%.0f-0', number + i - 1), '` + itemField + `', ARGV[3 + i]) end
 end

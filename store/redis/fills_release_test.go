@@ -19,12 +19,12 @@ const (
 	landed      = "done:"
 )
 
-// holdUp starts a way to the server on which the first request with mark in it
-// waits, once it is asked to.
-func holdUp(t *testing.T, server *storetest.RedisServer, mark string) (url string, h *heldUp) {
+// holdUp starts a way to an address on which the first request with mark in it
+// waits, once it is asked to. Such a way may lead to another.
+func holdUp(t *testing.T, to, mark string) (addr string, h *heldUp) {
 	t.Helper()
 	h = &heldUp{held: make(chan struct{}), goOn: make(chan struct{})}
-	proxy := startLateProxy(t, server.Addr, func(b []byte) {
+	proxy := startLateProxy(t, to, func(b []byte) {
 		if bytes.Contains(b, []byte(mark)) {
 			h.once.Do(func() {
 				close(h.held)
@@ -33,7 +33,7 @@ func holdUp(t *testing.T, server *storetest.RedisServer, mark string) (url strin
 		}
 	})
 	t.Cleanup(h.let)
-	return "redis://" + proxy.addr, h
+	return proxy.addr, h
 }
 
 type heldUp struct {
@@ -48,8 +48,8 @@ func (h *heldUp) let() { h.letOnce.Do(func() { close(h.goOn) }) }
 func TestAHeartbeatThatCrossesAReleaseEndsNothing(t *testing.T) {
 	t.Parallel()
 	server := storetest.StartRedis(t)
-	url, renewal := holdUp(t, server, renewMark)
-	holder := openNode(t, redis.Options{URL: url}, redis.FillOptions{})
+	addr, renewal := holdUp(t, server.Addr, renewMark)
+	holder := openNode(t, redis.Options{URL: "redis://" + addr}, redis.FillOptions{})
 	reader := openNode(t, redis.Options{URL: server.URL}, redis.FillOptions{})
 	a := newAnswer()
 	lease := holder.leads(t, storetest.Key("k"), a)
@@ -75,14 +75,14 @@ func TestAHeartbeatBehindAReleaseLeavesNoLease(t *testing.T) {
 	t.Parallel()
 	server := storetest.StartRedis(t)
 	raw := rawClient(t, server)
-	url, renewal := holdUp(t, server, renewMark)
-	n := openNode(t, redis.Options{URL: url}, redis.FillOptions{})
+	addr, renewal := holdUp(t, server.Addr, renewMark)
+	n := openNode(t, redis.Options{URL: "redis://" + addr}, redis.FillOptions{})
 	lease := n.leads(t, storetest.Key("k"), newAnswer())
 	<-renewal.held
 	lease.Release(false)
 	renewal.let()
 	storetest.Eventually(t, passesOnWithin, "the second release", func() bool {
-		return strings.Contains(raw.Info(t.Context(), "commandstats").Val(), "cmdstat_del:calls=2,")
+		return callsOf(t, raw, "del") == 2
 	})
 	if left := leftOf(t, raw); len(left) != 0 {
 		t.Errorf("%q are left", left)
@@ -94,8 +94,8 @@ func TestAHeartbeatBehindAReleaseLeavesNoLease(t *testing.T) {
 func TestWhoKnocksDuringAReleaseFindsWhatHasLanded(t *testing.T) {
 	t.Parallel()
 	server := storetest.StartRedis(t)
-	url, release := holdUp(t, server, releaseMark)
-	holder := openNode(t, redis.Options{URL: url}, redis.FillOptions{})
+	addr, release := holdUp(t, server.Addr, releaseMark)
+	holder := openNode(t, redis.Options{URL: "redis://" + addr}, redis.FillOptions{})
 	other := openNode(t, redis.Options{URL: server.URL}, redis.FillOptions{})
 	lease := holder.leads(t, storetest.Key("k"), newAnswer())
 	var wg sync.WaitGroup
@@ -237,13 +237,8 @@ func TestAnAnswerRestsWhileNobodyFollows(t *testing.T) {
 		_, err := p.Next()
 		quiet <- err
 	}()
-	rests := func() bool {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		return a.rests
-	}
 	for begin := time.Now(); time.Since(begin) < 11*time.Second; time.Sleep(50 * time.Millisecond) {
-		if rests() {
+		if a.isResting() {
 			t.Fatal("it rests while somebody follows")
 		}
 	}
@@ -252,9 +247,9 @@ func TestAnAnswerRestsWhileNobodyFollows(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Close()
-	storetest.Eventually(t, 9*time.Second+passesOnWithin, "it rests", rests)
+	storetest.Eventually(t, 9*time.Second+passesOnWithin, "it rests", a.isResting)
 	again := n[2].follows(t, key)
-	storetest.Eventually(t, passesOnWithin, "it goes on for somebody", func() bool { return !rests() })
+	storetest.Eventually(t, passesOnWithin, "it goes on for somebody", func() bool { return !a.isResting() })
 	wantPiece(t, again, head("h"))
 	wantPiece(t, again, body("b"))
 }

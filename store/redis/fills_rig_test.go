@@ -76,6 +76,12 @@ func (a *answer) give(pieces ...store.Piece) {
 	a.came = make(chan struct{})
 }
 
+func (a *answer) isResting() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.rests
+}
+
 func (a *answer) Outdated() bool { return a.outdated.Load() }
 
 func (a *answer) Admit() (store.Admission, bool) {

@@ -1,8 +1,6 @@
 package redis_test
 
 import (
-	"bytes"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,12 +9,6 @@ import (
 	"jaegis-proxy/store/redis"
 	"jaegis-proxy/store/storetest"
 )
-
-func (a *answer) isResting() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.rests
-}
 
 // Nobody follows any more of an answer of which nothing has come yet: it is told.
 func TestAnAnswerRestsBeforeItHasBegun(t *testing.T) {
@@ -91,15 +83,10 @@ func TestManySmallPiecesAreAddedAgainTogether(t *testing.T) {
 	const many = 2000
 	b := begin(t, redis.Options{})
 	b.more(t, many)
-	calls := func() (n int) {
-		_, stats, _ := strings.Cut(b.raw.Info(t.Context(), "commandstats").Val(), "cmdstat_evalsha:calls=")
-		_, _ = fmt.Sscan(stats, &n)
-		return n
-	}
 	b.raw.FlushAll(t.Context())
-	before := calls()
+	before := callsOf(t, b.raw, "evalsha")
 	b.more(t, 1)
-	if n := calls() - before; n > many/10 {
+	if n := callsOf(t, b.raw, "evalsha") - before; n > many/10 {
 		t.Errorf("%d calls for %d pieces", n, many)
 	}
 }
@@ -134,19 +121,9 @@ func TestAHeartbeatLeavesTheMarkOfWhatHasLanded(t *testing.T) {
 	t.Parallel()
 	server := storetest.StartRedis(t)
 	raw := rawClient(t, server)
-	renewal := &heldUp{held: make(chan struct{}), goOn: make(chan struct{})}
-	release := &heldUp{held: make(chan struct{}), goOn: make(chan struct{})}
-	proxy := startLateProxy(t, server.Addr, func(b []byte) {
-		if bytes.Contains(b, []byte(renewMark)) {
-			renewal.once.Do(func() { close(renewal.held); <-renewal.goOn })
-		}
-		if bytes.Contains(b, []byte(releaseMark)) {
-			release.once.Do(func() { close(release.held); <-release.goOn })
-		}
-	})
-	t.Cleanup(renewal.let)
-	t.Cleanup(release.let)
-	holder := openNode(t, redis.Options{URL: "redis://" + proxy.addr}, redis.FillOptions{})
+	addr, renewal := holdUp(t, server.Addr, renewMark)
+	addr, release := holdUp(t, addr, releaseMark)
+	holder := openNode(t, redis.Options{URL: "redis://" + addr}, redis.FillOptions{})
 	lease := holder.leads(t, storetest.Key("k"), newAnswer())
 	<-renewal.held
 	done := make(chan struct{})

@@ -378,20 +378,7 @@ func TestALeaseCostsOneRoundTripBeforeAndOneAfter(t *testing.T) {
 	raw, n := rawClient(t, server), nodesOf(t, server, 1)[0]
 	n.leads(t, storetest.Key("first"), newAnswer()).Release(true) // Redis knows the scripts from now on
 	calls := func() (sent, of int) {
-		for line := range strings.Lines(raw.Info(t.Context(), "commandstats").Val()) {
-			name, rest, _ := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")
-			var k int
-			if _, err := fmt.Sscanf(rest, "%d,", &k); err != nil {
-				continue
-			}
-			switch name {
-			case "evalsha":
-				sent += k
-			case "rpush", "xadd", "xread", "multi":
-				of += k
-			}
-		}
-		return sent, of
+		return callsOf(t, raw, "evalsha"), callsOf(t, raw, "rpush", "xadd", "xread", "multi")
 	}
 	const times = 10
 	sent, of := calls()

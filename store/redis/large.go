@@ -301,7 +301,7 @@ func (s *Store) rewrite(ctx context.Context, l *large, value []byte, e *store.En
 	set := func(guard string) error {
 		names := append([]string{l.name, guard}, l.p.m.names(l.name)...)
 		ttl := s.ttl(e)
-		args := []any{f.Token, l.fillAt, l.p.m.fill[:], value, ttl.Milliseconds(), (ttl + s.opts.SocketTimeout + grace).Milliseconds()}
+		args := []any{f.Token, l.fillAt, l.p.m.fill[:], value, ttl.Milliseconds(), s.chunkTTL(ttl).Milliseconds()}
 		said := 0
 		err := s.on(ctx, l.name, true, func(n *node) (err error) {
 			said, err = n.bulk.Eval(ctx, rewriteScript, names, args...).Int()

@@ -291,12 +291,7 @@ func TestReadersHaveSoManyChunksAheadOfThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gets := func() (n int) {
-		stats := raw.Info(t.Context(), "commandstats").Val()
-		_, stats, _ = strings.Cut(stats, "cmdstat_get:calls=")
-		_, _ = fmt.Sscan(stats, &n)
-		return n
-	}
+	gets := func() int { return callsOf(t, raw, "get") }
 	for range 2 { // the second time shows that all room was given back
 		before, all := gets(), make([]store.Reader, readers)
 		for i := range all {

@@ -71,6 +71,12 @@ func (s *Store) ttl(e *store.Entry) time.Duration {
 	return max(e.Lifetime.Expiry().Sub(s.opts.Now()).Truncate(time.Millisecond), time.Millisecond)
 }
 
+// chunkTTL is how long chunks are kept whose manifest is kept for a time: that is
+// written later, and may be read to its last moment.
+func (s *Store) chunkTTL(manifest time.Duration) time.Duration {
+	return manifest + s.opts.SocketTimeout + grace
+}
+
 // replace sets the value of e under a key's own name, which names chunks. If what
 // was there was a manifest, nothing names its chunks any more: they need not wait
 // for their expiry. A write that is sent again may come behind that of another,
@@ -91,7 +97,7 @@ func (s *Store) replace(ctx context.Context, name string, value []byte, e *store
 		old = pipe.GetRange(ctx, name, 0, placeWithin-1)
 		set := pipe.Set(ctx, name, value, ttl)
 		for _, chunk := range chunks {
-			pipe.PExpire(ctx, chunk, ttl+s.opts.SocketTimeout+grace)
+			pipe.PExpire(ctx, chunk, s.chunkTTL(ttl))
 		}
 		_, _ = pipe.Exec(ctx)
 		return set.Err()
